@@ -1,0 +1,3 @@
+//! The wirepost binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Write Wirepost plugins in Rust.
