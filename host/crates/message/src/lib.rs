@@ -1,1 +1,18 @@
-//! To be written.
+//! Wirepost's message model, without I/O, clock or randomness.
+//!
+//! The nouns come first, in the order a message meets them: [`MessageId`] and [`Timestamp`],
+//! [`Address`], [`Content`], [`Message`]. The host, the plugin SDK's native tests and the tools
+//! share them, so that a test counts the same SMS parts as production does.
+
+pub mod id;
+pub mod time;
+pub mod address;
+pub mod content;
+pub mod message;
+pub mod record;
+
+pub use address::{Address, AddressKind};
+pub use content::{Content, Short, ShortBody, Tlv};
+pub use id::{IdSource, MessageId};
+pub use message::{Message, Origin, Protocol, Recipient, Ret, Wish};
+pub use time::Timestamp;
