@@ -1,1 +1,3 @@
 //! Wirepost.
+
+pub mod config;

@@ -1,0 +1,87 @@
+//! The configuration: YAML as an operator writes it, checked into one immutable [`Config`].
+//!
+//! Every mistake is found and reported in one go, each with file, line, column and a remedy. What
+//! comes out of the check is complete: every name resolves, every number is in its range, every
+//! secret is known. Each section has a file of its own here, with its types, its keys and its
+//! checks.
+
+mod scalar;
+mod template;
+mod pattern;
+mod table;
+mod server;
+mod listener;
+mod domains;
+mod account;
+mod connector;
+mod retry;
+mod plugin;
+mod route;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use account::{Account, BindType, SmppCredentials, SmtpCredentials};
+pub use connector::{
+    Breaker, ClientTls, Concat, Connector, ConnectorKind, DefaultAlphabet, IdFormat, Numbering,
+    OnUnknownOutcome, Reconnect, RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts,
+    SmtpConnector, StatusClass, TlsPolicy, Tlvs,
+};
+pub use domains::{Domains, NumberDomain, Resolved};
+pub use listener::{
+    BareNewlines, Listener, ListenerKind, ServerTls, SmppListener, SmppVersion, SmtpListener,
+    SmtpServerTimeouts, TlsMode,
+};
+pub use pattern::{AddressPattern, Glob, TextPattern};
+pub use plugin::{Grants, LookupConfig, OnError, PluginConfig, PluginLimits, Plugins};
+pub use retry::{Delays, Retry};
+pub use route::{
+    Action, Condition, Convert, DropAnswer, OnExcess, Receipts, Reply, RouteConfig, RouteOptions,
+    Strategy, TargetRef, TimeWindow,
+};
+pub use scalar::{
+    DURATION_MAX, Name, Network, Rate, Secret, parse_duration, parse_rate, parse_size,
+    spell_duration, spell_size,
+};
+pub use server::{
+    AdminConfig, Bounces, JournalConfig, LogAddresses, LogConfig, LogFormat, Node, SpoolConfig,
+    SpoolPlace,
+};
+pub use table::{Prices, Table};
+pub use template::Template;
+
+/// A checked configuration. Maps are ordered by name, lists as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `node`.
+    pub node: Node,
+    /// `spool`.
+    pub spool: SpoolConfig,
+    /// `journal`, if one is kept.
+    pub journal: Option<JournalConfig>,
+    /// `admin`.
+    pub admin: AdminConfig,
+    /// `log`.
+    pub log: LogConfig,
+    /// `listeners`.
+    pub listeners: BTreeMap<Name, Arc<Listener>>,
+    /// `domains`.
+    pub domains: Domains,
+    /// `bounces`; there if any listener speaks SMTP.
+    pub bounces: Option<Bounces>,
+    /// `accounts`.
+    pub accounts: BTreeMap<Name, Arc<Account>>,
+    /// `connectors`.
+    pub connectors: BTreeMap<Name, Arc<Connector>>,
+    /// `plugins`.
+    pub plugins: Plugins,
+    /// `lookups`.
+    pub lookups: BTreeMap<Name, Arc<LookupConfig>>,
+    /// `tables`.
+    pub tables: BTreeMap<Name, Arc<Table>>,
+    /// `routes`, in the order in which they are tried.
+    pub routes: Vec<Arc<RouteConfig>>,
+    /// Every file that this was read from: the main ones, included ones, tables and secrets.
+    pub files: Vec<PathBuf>,
+}
