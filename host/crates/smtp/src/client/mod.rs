@@ -1,0 +1,4 @@
+//! The sending side.
+/// placeholder
+#[derive(Debug)]
+pub struct ClientSession;

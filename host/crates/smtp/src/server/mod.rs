@@ -1,0 +1,604 @@
+//! The receiving side of a connection (RFC 5321 §3), as a state machine.
+//!
+//! ```text
+//! session.greet(now);
+//! loop {
+//!     while let Some(event) = session.poll_event(now) {
+//!         // decide, at once or after a while, and
+//!         session.reply(now, reply);
+//!     }
+//!     // write session.output(), then read into session.input() and
+//!     session.handle_read(now);
+//! }
+//! ```
+//!
+//! All answers between two reads go out in one write, as PIPELINING wants it.
+
+mod config;
+mod event;
+mod answers;
+mod deadline;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+pub use config::{Extensions, Limits, ServerConfig, StartTls, Timeouts};
+pub use event::{CloseReason, Event, Stats};
+
+use crate::line::{Line, LineSplitter};
+use crate::{BareNewline, Class, Command, CommandError, MailParams, Mailbox, RcptParams, Reply};
+use crate::{ReversePath, Unstuffer};
+use deadline::Deadlines;
+
+/// Memory reserved for a message whose announced size cannot be believed yet.
+const BODY_RESERVE_MAX: usize = 64 * 1024;
+
+/// One connection to a peer that sends us mail.
+#[derive(Debug)]
+pub struct ServerSession {
+    config: Arc<ServerConfig>,
+    input: BytesMut,
+    output: BytesMut,
+    lines: LineSplitter,
+    events: VecDeque<Event>,
+    state: State,
+    /// The question that the driver has not answered yet.
+    asked: Option<Question>,
+    hello: Option<Hello>,
+    transaction: Option<Transaction>,
+    secured: bool,
+    shutdown: bool,
+    /// The peer closed its side; what it sent before that still counts.
+    eof: bool,
+    deadlines: Deadlines,
+    idle_commands: u32,
+    errors: u32,
+    delay: Option<Duration>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before the greeting.
+    New,
+    Command,
+    /// Between 354 and the end of the message.
+    Data(Box<Receiving>),
+    /// Between the answer to STARTTLS and the end of the handshake.
+    Handshake,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    unstuffer: Unstuffer,
+    body: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Mail(Transaction),
+    Rcpt,
+    Data,
+    Message,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hello {
+    Basic,
+    Extended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Transaction {
+    smtputf8: bool,
+    size_bytes: u64,
+    recipients: usize,
+    refused: usize,
+}
+
+impl ServerSession {
+    /// A session on a fresh connection; `secured` when TLS is on already.
+    #[must_use]
+    pub fn new(config: Arc<ServerConfig>, now: Instant, secured: bool) -> Self {
+        Self {
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            lines: LineSplitter::new(config.limits.line_octets_max),
+            events: VecDeque::new(),
+            state: State::New,
+            asked: None,
+            hello: None,
+            transaction: None,
+            secured,
+            shutdown: false,
+            eof: false,
+            deadlines: Deadlines::new(now),
+            idle_commands: 0,
+            errors: 0,
+            delay: None,
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// Greets the peer, which may speak from now on.
+    pub fn greet(&mut self, now: Instant) {
+        if !matches!(self.state, State::New) {
+            return;
+        }
+        if self.config.refuse_early_talkers && !self.input.is_empty() {
+            self.close(&answers::EARLY, CloseReason::Violation);
+            return;
+        }
+        let text = format!("{} {}", self.config.hostname, self.config.greeting);
+        Reply::plain(220, "").with_text(text).write_to(&mut self.output);
+        self.state = State::Command;
+        self.deadlines.greeted(now, &self.config.timeouts);
+    }
+
+    /// Turns the peer away instead of greeting it, with 421 or 554.
+    pub fn refuse(&mut self, reply: &Reply) {
+        self.close(reply, CloseReason::Refused);
+    }
+
+    /// Where the driver reads octets into; [`handle_read`](Self::handle_read) follows.
+    pub fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Octets were added to the input.
+    pub fn handle_read(&mut self, now: Instant) {
+        self.deadlines.progress(now, &self.config.timeouts);
+        if matches!(self.state, State::Closed) {
+            self.input.clear();
+        }
+    }
+
+    /// Takes octets from a driver that reads into a buffer of its own.
+    pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+        self.handle_read(now);
+    }
+
+    /// The peer closed its side. What it sent before is still worked off.
+    pub fn handle_eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        let slow = matches!(self.state, State::Data(_)) && !self.deadlines.is_silent(now);
+        let reply = if slow { &answers::TOO_SLOW } else { &answers::TIMED_OUT };
+        self.close(reply, CloseReason::TimedOut);
+    }
+
+    /// The handshake that [`Event::StartTls`] asked for is done. Nothing said before it counts.
+    pub fn handle_tls_started(&mut self, now: Instant) {
+        if matches!(self.state, State::Handshake) {
+            self.state = State::Command;
+            self.secured = true;
+            self.hello = None;
+            self.transaction = None;
+            self.input.clear();
+            self.lines.reset();
+            self.deadlines.greeted(now, &self.config.timeouts);
+        }
+    }
+
+    /// The host is shutting down. A message that is coming may still come and is answered; everything
+    /// else ends now with 421.
+    pub fn handle_shutdown(&mut self) {
+        self.shutdown = true;
+        if self.asked.is_none() && matches!(self.state, State::New | State::Command) {
+            self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
+        }
+    }
+
+    /// What happened next, until there is nothing more to be made of the input.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if self.asked.is_some() {
+                return None;
+            }
+            let progress = match self.state {
+                State::Command => self.next_command(now),
+                State::Data(_) => self.next_data(now),
+                State::New | State::Handshake | State::Closed => false,
+            };
+            if !progress && !self.eof {
+                return None;
+            }
+            if !progress {
+                self.eof = false;
+                self.close_silently(CloseReason::PeerGone);
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. Time that the host takes to
+    /// answer is not the peer's.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.asked.is_some() {
+            return None;
+        }
+        match self.state {
+            State::New | State::Closed => None,
+            State::Command | State::Handshake => self.deadlines.command(),
+            State::Data(_) => self.deadlines.data(),
+        }
+    }
+
+    /// Whether more octets may be read; not while much is read ahead of an answer.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        self.input.len() < self.config.limits.buffered_octets_max
+            && !matches!(self.state, State::Handshake | State::Closed)
+    }
+
+    /// What is to be written; the driver takes it off the front.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// How long the driver should wait before it writes the output: peers that collect refusals are
+    /// slowed down. Taken once.
+    pub fn take_delay(&mut self) -> Option<Duration> {
+        self.delay.take()
+    }
+
+    /// Answers the last event that asked. Without one it does nothing.
+    ///
+    /// 421 also ends the session.
+    pub fn reply(&mut self, now: Instant, reply: &Reply) {
+        let Some(question) = self.asked.take() else { return };
+        self.deadlines.answered(now, &self.config.timeouts);
+        match question {
+            Question::Mail(transaction) if reply.is_done() => self.transaction = Some(transaction),
+            Question::Rcpt => self.count_recipient(reply.is_done()),
+            Question::Data if matches!(reply.class(), Class::Done | Class::Continue) => {
+                self.receive(now);
+                answers::SEND_DATA.write_to(&mut self.output);
+                return;
+            }
+            Question::Data => self.transaction = None,
+            Question::Message => self.count_message(reply.is_done()),
+            Question::Mail(_) => {}
+        }
+        if reply.code == 421 {
+            self.close(reply, CloseReason::Refused);
+            return;
+        }
+        self.answer(reply);
+        if self.shutdown && question == Question::Message {
+            self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
+        }
+    }
+
+    /// Whether TLS is on.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.secured
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Memory that the session holds, in octets: what came and is not handed on yet.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        let body = match &self.state {
+            State::Data(receiving) => receiving.body.capacity(),
+            _ => 0,
+        };
+        self.input.capacity().saturating_add(body)
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn next_command(&mut self, now: Instant) -> bool {
+        let Some(line) = self.lines.next(&mut self.input) else { return false };
+        self.deadlines.command_read(now, &self.config.timeouts);
+        self.stats.commands = self.stats.commands.saturating_add(1);
+        let (octets, with_end) = match line {
+            Line::Whole { octets, with_end } => (octets, with_end),
+            Line::Bare { octets, with_end }
+                if self.config.bare_newline == BareNewline::Normalize =>
+            {
+                (octets, with_end)
+            }
+            Line::Bare { with_end, .. } => {
+                self.input.advance(with_end);
+                self.answer(&answers::BARE_COMMAND);
+                return true;
+            }
+            Line::TooLong => {
+                self.answer(&answers::LINE_TOO_LONG);
+                return true;
+            }
+        };
+        let command = Command::parse(self.input.get(..octets).unwrap_or_default());
+        self.input.advance(with_end);
+        match command {
+            Ok(command) => self.execute(command),
+            Err(CommandError::Http) => {
+                let reply = answers::command_error(&CommandError::Http);
+                self.close(&reply, CloseReason::Violation);
+            }
+            Err(error) => self.answer(&answers::command_error(&error)),
+        }
+        true
+    }
+
+    fn execute(&mut self, command: Command) {
+        if self.shutdown {
+            self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
+            return;
+        }
+        self.idle_commands = self.idle_commands.saturating_add(1);
+        if self.idle_commands > self.idle_commands_max() {
+            self.close(&answers::IDLE_COMMANDS, CloseReason::TooManyErrors);
+            return;
+        }
+        match command {
+            Command::Ehlo(name) => self.hello(name, Hello::Extended),
+            Command::Helo(name) => self.hello(name, Hello::Basic),
+            Command::Quit => self.close(&answers::BYE, CloseReason::Quit),
+            Command::Noop => self.answer(&answers::OK),
+            Command::Rset => {
+                self.reset();
+                self.answer(&answers::OK);
+            }
+            Command::Help => self.answer(&answers::HELP),
+            Command::StartTls => self.start_tls(),
+            _ if self.tls_is_missing() => self.answer(&answers::TLS_FIRST),
+            Command::Vrfy => self.answer(&answers::VRFY),
+            Command::Mail(sender, params) => self.mail(sender, params),
+            Command::Rcpt(recipient, params) => self.rcpt(recipient, params),
+            Command::Data => self.data(),
+            Command::NotOffered | Command::Bdat { .. } | Command::Auth { .. } => {
+                self.answer(&answers::NOT_OFFERED);
+            }
+        }
+    }
+
+    /// Recipients are progress of a kind: a long list of them is not idle.
+    fn idle_commands_max(&self) -> u32 {
+        let recipients =
+            self.transaction.map_or(0, |open| open.recipients.saturating_add(open.refused));
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        self.config.limits.idle_commands_max.saturating_add(recipients)
+    }
+
+    fn hello(&mut self, name: String, hello: Hello) {
+        self.hello = Some(hello);
+        self.transaction = None;
+        let mut text = self.config.hostname.clone();
+        if hello == Hello::Extended {
+            self.push_extensions(&mut text);
+        }
+        Reply::plain(250, "").with_text(text).write_to(&mut self.output);
+        self.events.push_back(Event::Hello { name, extended: hello == Hello::Extended });
+    }
+
+    fn push_extensions(&self, text: &mut String) {
+        let offered = self.config.extensions;
+        let tls = offered.starttls != StartTls::Off && !self.secured;
+        for (_, line) in [
+            (offered.pipelining, "\nPIPELINING"),
+            (offered.eight_bit_mime, "\n8BITMIME"),
+            (offered.smtputf8, "\nSMTPUTF8"),
+            (offered.dsn, "\nDSN"),
+            (tls, "\nSTARTTLS"),
+            (true, "\nENHANCEDSTATUSCODES"),
+        ]
+        .into_iter()
+        .filter(|(offered, _)| *offered)
+        {
+            text.push_str(line);
+        }
+        text.push_str("\nSIZE ");
+        text.push_str(&self.config.limits.message_bytes_max.to_string());
+    }
+
+    fn tls_is_missing(&self) -> bool {
+        self.config.extensions.starttls == StartTls::Required && !self.secured
+    }
+
+    fn start_tls(&mut self) {
+        if self.secured {
+            self.answer(&answers::TLS_ALREADY);
+        } else if self.config.extensions.starttls == StartTls::Off {
+            self.answer(&answers::NOT_OFFERED);
+        } else if self.input.is_empty() {
+            self.reset();
+            answers::TLS_READY.write_to(&mut self.output);
+            self.state = State::Handshake;
+            self.events.push_back(Event::StartTls);
+        } else {
+            // What was sent in the clear must not be taken as if it came over TLS.
+            self.close(&answers::TLS_PIPELINED, CloseReason::Violation);
+        }
+    }
+
+    fn mail(&mut self, sender: ReversePath, params: MailParams) {
+        let offered = self.config.extensions;
+        let extended = self.hello == Some(Hello::Extended);
+        let unknown = (params.smtputf8 && !offered.smtputf8)
+            || (params.body.is_some() && !offered.eight_bit_mime)
+            || ((params.ret.is_some() || params.envid.is_some()) && !offered.dsn)
+            || (!extended && params != MailParams::default());
+        let size_bytes = params.size_bytes.unwrap_or(0);
+        if self.hello.is_none() {
+            self.answer(&answers::HELLO_FIRST);
+        } else if self.transaction.is_some() {
+            self.answer(&answers::MAIL_TWICE);
+        } else if unknown {
+            self.answer(&answers::PARAMETER);
+        } else if size_bytes > self.config.limits.message_bytes_max {
+            self.answer(&answers::SIZE);
+        } else if sender.needs_smtputf8() && !params.smtputf8 {
+            self.answer(&answers::UTF8_UNASKED);
+        } else {
+            let smtputf8 = params.smtputf8;
+            let transaction = Transaction { smtputf8, size_bytes, recipients: 0, refused: 0 };
+            self.ask(Question::Mail(transaction), Event::Mail { sender, params });
+        }
+    }
+
+    fn rcpt(&mut self, recipient: Mailbox, params: RcptParams) {
+        let Some(open) = self.transaction else {
+            self.answer(&answers::MAIL_FIRST);
+            return;
+        };
+        let dsn = self.config.extensions.dsn && self.hello == Some(Hello::Extended);
+        if params != RcptParams::default() && !dsn {
+            self.answer(&answers::PARAMETER);
+        } else if recipient.needs_smtputf8() && !open.smtputf8 {
+            self.answer(&answers::UTF8_UNASKED);
+        } else if open.recipients >= self.config.limits.recipients_max {
+            self.answer(&answers::TOO_MANY_RECIPIENTS);
+        } else {
+            self.ask(Question::Rcpt, Event::Rcpt { recipient, params });
+        }
+    }
+
+    fn data(&mut self) {
+        match self.transaction {
+            None => self.answer(&answers::MAIL_FIRST),
+            Some(Transaction { recipients: 0, refused: 0, .. }) => {
+                self.answer(&answers::RCPT_FIRST);
+            }
+            Some(Transaction { recipients: 0, .. }) => {
+                self.reset();
+                self.answer(&answers::NO_RECIPIENTS);
+            }
+            Some(_) => self.ask(Question::Data, Event::Data),
+        }
+    }
+
+    fn receive(&mut self, now: Instant) {
+        let limit = self.config.limits.message_bytes_max;
+        let announced = self.transaction.map_or(0, |open| open.size_bytes);
+        let reserve = usize::try_from(announced).unwrap_or(usize::MAX).min(BODY_RESERVE_MAX);
+        let unstuffer = Unstuffer::new(self.config.bare_newline, limit);
+        let body = Vec::with_capacity(reserve);
+        self.state = State::Data(Box::new(Receiving { unstuffer, body }));
+        self.deadlines.data_started(now, &self.config.timeouts);
+    }
+
+    fn next_data(&mut self, now: Instant) -> bool {
+        let State::Data(receiving) = &mut self.state else { return false };
+        let Receiving { unstuffer, body } = &mut **receiving;
+        let unstuffed = unstuffer.push(&self.input, body);
+        self.input.advance(unstuffed.consumed);
+        self.deadlines.received(unstuffer.octets(), &self.config.timeouts);
+        if !unstuffed.done {
+            return false;
+        }
+        self.deadlines.command_read(now, &self.config.timeouts);
+        self.stats.message_bytes = self.stats.message_bytes.saturating_add(unstuffer.octets());
+        let refusal = if unstuffer.is_too_long() {
+            Some(&answers::SIZE)
+        } else if unstuffer.has_bare_newline() && self.config.bare_newline == BareNewline::Refuse {
+            Some(&answers::BARE_MESSAGE)
+        } else {
+            None
+        };
+        let body = Bytes::from(std::mem::take(body));
+        self.state = State::Command;
+        if let Some(reply) = refusal {
+            self.count_message(false);
+            self.events.push_back(Event::Reset);
+            self.answer(reply);
+            if self.shutdown {
+                self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
+            }
+        } else {
+            self.ask(Question::Message, Event::Message { body });
+        }
+        true
+    }
+
+    fn ask(&mut self, question: Question, event: Event) {
+        self.asked = Some(question);
+        self.events.push_back(event);
+    }
+
+    /// Writes an answer, and ends a session that collects refusals.
+    fn answer(&mut self, reply: &Reply) {
+        reply.write_to(&mut self.output);
+        if reply.class() != Class::Permanent {
+            return;
+        }
+        self.stats.errors = self.stats.errors.saturating_add(1);
+        self.errors = self.errors.saturating_add(1);
+        let limits = self.config.limits;
+        if self.errors >= limits.errors_max {
+            self.close(&answers::TOO_MANY_ERRORS, CloseReason::TooManyErrors);
+        } else if self.errors > limits.errors_before_tarpit {
+            self.delay = Some(limits.tarpit_delay);
+        }
+    }
+
+    fn reset(&mut self) {
+        if self.transaction.take().is_some() {
+            self.events.push_back(Event::Reset);
+        }
+    }
+
+    fn count_recipient(&mut self, accepted: bool) {
+        if let Some(open) = &mut self.transaction {
+            let counter = if accepted { &mut open.recipients } else { &mut open.refused };
+            *counter = counter.saturating_add(1);
+        }
+    }
+
+    fn count_message(&mut self, accepted: bool) {
+        self.transaction = None;
+        if accepted {
+            self.idle_commands = 0;
+            self.errors = 0;
+            self.stats.messages_accepted = self.stats.messages_accepted.saturating_add(1);
+        } else {
+            self.stats.messages_refused = self.stats.messages_refused.saturating_add(1);
+        }
+    }
+
+    fn close(&mut self, reply: &Reply, reason: CloseReason) {
+        if !self.is_closed() {
+            reply.write_to(&mut self.output);
+            self.close_silently(reason);
+        }
+    }
+
+    fn close_silently(&mut self, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        self.state = State::Closed;
+        self.asked = None;
+        self.transaction = None;
+        self.input.clear();
+        self.events.push_back(Event::Closed(reason));
+    }
+}

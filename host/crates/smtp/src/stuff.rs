@@ -1,0 +1,127 @@
+//! Writes a message for DATA: CRLF line ends, stuffed dots and the end (RFC 5321 §4.5.2).
+
+use bytes::BytesMut;
+
+/// Writes a message in blocks.
+///
+/// A bare CR or LF becomes CRLF: a server behind us could read it as a line end, and what follows
+/// as the end of the message.
+#[derive(Debug, Default)]
+pub struct Stuffer {
+    at: usize,
+    line_start: LineStart,
+    done: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum LineStart {
+    #[default]
+    Yes,
+    No,
+}
+
+impl Stuffer {
+    /// A writer that stands before the first octet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether everything, the end included, is written.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Appends about `octets_max` more octets of `body` to `out`, and the end behind the last one.
+    pub fn write_block(&mut self, body: &[u8], octets_max: usize, out: &mut BytesMut) {
+        let block_end = self.at.saturating_add(octets_max).min(body.len());
+        while self.at < block_end && !self.done {
+            if self.line_start == LineStart::Yes && body.get(self.at) == Some(&b'.') {
+                out.extend_from_slice(b".");
+            }
+            self.line_start = LineStart::No;
+            self.write_line(body, block_end, out);
+        }
+        if self.at >= body.len() && !self.done {
+            let end: &[u8] =
+                if self.line_start == LineStart::Yes { b".\r\n" } else { b"\r\n.\r\n" };
+            out.extend_from_slice(end);
+            self.done = true;
+        }
+    }
+
+    /// Writes up to the end of the line or of the block.
+    fn write_line(&mut self, body: &[u8], block_end: usize, out: &mut BytesMut) {
+        let block = body.get(self.at..block_end).unwrap_or_default();
+        let Some(found) = memchr::memchr2(b'\r', b'\n', block) else {
+            out.extend_from_slice(block);
+            self.at = block_end;
+            return;
+        };
+        out.extend_from_slice(block.get(..found).unwrap_or_default());
+        out.extend_from_slice(b"\r\n");
+        let end = self.at.saturating_add(found);
+        let crlf = body.get(end) == Some(&b'\r') && body.get(end.saturating_add(1)) == Some(&b'\n');
+        self.at = end.saturating_add(if crlf { 2 } else { 1 });
+        self.line_start = LineStart::Yes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{BareNewline, Unstuffer};
+
+    fn stuff(body: &[u8], block_octets: usize) -> Vec<u8> {
+        let mut stuffer = Stuffer::new();
+        let mut out = BytesMut::new();
+        while !stuffer.is_done() {
+            stuffer.write_block(body, block_octets, &mut out);
+        }
+        out.to_vec()
+    }
+
+    #[track_caller]
+    fn check(body: &str, expect: &str) {
+        for block_octets in 1..=body.len().max(1) {
+            let got = stuff(body.as_bytes(), block_octets);
+            assert_eq!(String::from_utf8_lossy(&got), expect, "{body:?} by {block_octets}");
+        }
+    }
+
+    #[test]
+    fn messages_are_stuffed() {
+        check("", ".\r\n");
+        check("a", "a\r\n.\r\n");
+        check("a\r\n", "a\r\n.\r\n");
+        check(".\r\n..a\r\n", "..\r\n...a\r\n.\r\n");
+        check("a\n.\nb", "a\r\n..\r\nb\r\n.\r\n");
+        check("a\r.\rb\r", "a\r\n..\r\nb\r\n.\r\n");
+        check("\r\r\n", "\r\n\r\n.\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_stuffed_comes_back(
+            body in prop::collection::vec(prop::sample::select(b"\r\n.ab".to_vec()), 0..60),
+            block_octets in 1_usize..9,
+        ) {
+            let wire = stuff(&body, block_octets);
+            prop_assert_eq!(&stuff(&body, 1 << 20), &wire);
+            let mut reader = Unstuffer::new(BareNewline::Refuse, 1 << 20);
+            let mut back = Vec::new();
+            let progress = reader.push(&wire, &mut back);
+            prop_assert!(progress.done && progress.consumed == wire.len() && !reader.has_bare_newline());
+            // Line by line it is the same message.
+            let text = String::from_utf8(body).unwrap();
+            let mut lines = text.replace("\r\n", "\n").replace('\r', "\n");
+            if !lines.is_empty() && !lines.ends_with('\n') {
+                lines.push('\n');
+            }
+            prop_assert_eq!(String::from_utf8(back).unwrap(), lines.replace('\n', "\r\n"));
+        }
+    }
+}
