@@ -10,6 +10,8 @@ pub mod address;
 pub mod content;
 pub mod message;
 pub mod record;
+pub mod phone;
+pub mod text;
 
 pub use address::{Address, AddressKind};
 pub use content::{Content, Short, ShortBody, Tlv};
