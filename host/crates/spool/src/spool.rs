@@ -17,7 +17,7 @@ use crate::error::{CommitError, OpenError, ReadError};
 use crate::index::Columnar;
 use crate::options::Options;
 use crate::stats::{Counters, Stats};
-use crate::store::{Faults, Memory, Store};
+use crate::store::{Faults, Memory, Store, open_disk};
 use crate::writer::{Core, Room, Work, Writer};
 
 /// Proof that a sync has finished after what it stands for was written.
@@ -80,6 +80,22 @@ impl Spool {
     pub fn open_memory_with_faults(options: Options) -> Result<(Self, Faults), OpenError> {
         let (memory, faults) = Memory::new();
         Ok((Self::in_memory(memory, options)?, faults))
+    }
+
+    /// A spool in a directory, which is created if it is not there.
+    ///
+    /// Rebuilds the index from what is stored: a second or so per 100,000 entries. Takes an
+    /// exclusive lock on the directory; needs a file system with `fdatasync` that can be trusted.
+    ///
+    /// # Errors
+    /// [`OpenError`]: it is in use, of a newer version, damaged beyond single records, or the
+    /// operating system refused. Nothing is deleted then.
+    pub fn open_fjall(path: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
+        let (disk, index, report) = open_disk(path, &options)?;
+        let spool = Self::start(Box::new(disk), index, options, path)?;
+        let corrupt = u64::try_from(report.corrupt.len()).unwrap_or(u64::MAX);
+        Counters::add(&spool.core().counters.corrupt, corrupt);
+        Ok((spool, report))
     }
 
     pub(crate) fn in_memory(memory: Memory, options: Options) -> Result<Self, OpenError> {

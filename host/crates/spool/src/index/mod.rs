@@ -114,6 +114,11 @@ impl Columnar {
         self.bodies.get(&body).copied().unwrap_or(0)
     }
 
+    /// How many bodies are needed.
+    pub(crate) fn bodies(&self) -> u64 {
+        u64::try_from(self.bodies.len()).unwrap_or(u64::MAX)
+    }
+
     /// Claims entries due before `due_before_ms` for the lease, the earliest first, at most
     /// `limit`. No targets means all.
     pub(crate) fn claim(
@@ -203,7 +208,7 @@ impl Columnar {
     pub(crate) fn read_into(&self, stats: &mut Stats) {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         stats.entries = count(self.entries.len());
-        stats.bodies = count(self.bodies.len());
+        stats.bodies = self.bodies();
         stats.by_state =
             self.states.iter().map(|(&state, ids)| (state, count(ids.len()))).collect();
         let lines = self.names.iter().zip(&self.lines);

@@ -1,13 +1,15 @@
 //! What a store has to do, once the writer's thread has sorted out what is to be written.
 
-mod faults;
 mod memory;
+mod faults;
+mod disk;
 
 use bytes::Bytes;
 
 use crate::entry::{Entry, Key};
 use crate::error::ReadError;
 
+pub(crate) use disk::open as open_disk;
 pub use faults::Faults;
 pub(crate) use memory::Memory;
 

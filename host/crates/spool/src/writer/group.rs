@@ -76,7 +76,9 @@ impl Group {
     }
 
     /// What is to be written.
-    pub(super) fn changes(&self) -> Changes {
+    pub(super) fn changes(&mut self) -> Changes {
+        // Whatever a batch says about an entry wins over its evidence.
+        self.aside.retain(|id| !self.entry_at.contains_key(id));
         let mut changes = Changes { aside: self.aside.clone(), ..Changes::default() };
         for EntryChange { id, put, existed } in &self.entries {
             if put.is_some() || *existed {

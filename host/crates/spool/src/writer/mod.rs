@@ -119,7 +119,7 @@ impl Writer {
     fn write_group(&mut self, works: Vec<Work>, bytes: usize) {
         let core = Arc::clone(&self.core);
         self.check_space(bytes);
-        let (group, owed, notes) = self.gather(works);
+        let (mut group, owed, notes) = self.gather(works);
         let mut changes = group.changes();
         changes.notes = notes;
         let sync = !owed.commits.is_empty() || !owed.flushes.is_empty();

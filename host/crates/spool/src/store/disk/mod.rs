@@ -1,0 +1,268 @@
+//! The store on disk: fjall for records, files for large bodies. See `FORMAT.md`.
+
+mod open;
+mod record;
+mod files;
+mod lock;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use fjall::{Database, OwnedWriteBatch, PersistMode};
+
+use self::files::BodyFiles;
+use self::lock::DirectoryLock;
+use self::open::Spaces;
+use super::{Changes, Expiry, Store, StoreError};
+use crate::entry::{Entry, Key, NEVER_MS};
+use crate::error::ReadError;
+
+pub(crate) use open::open;
+
+/// Bodies longer than this are files of their own.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// See the module's text.
+pub(crate) struct Disk {
+    path: PathBuf,
+    database: Database,
+    spaces: Spaces,
+    files: BodyFiles,
+    _lock: DirectoryLock,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Writes the large bodies of a group as files; all are durable when this returns.
+    fn write_files(&self, changes: &Changes) -> Result<(), StoreError> {
+        let mut any = false;
+        for (id, body) in &changes.bodies {
+            if let Some(body) = body.as_ref().filter(|body| body.len() > INLINE_BYTES_MAX) {
+                self.files.write(*id, body).map_err(|error| write_error("write a body", &error))?;
+                any = true;
+            }
+        }
+        if any {
+            let synced = self.files.sync_directory();
+            synced.map_err(|error| broken("sync the directory of bodies", &error))?;
+        }
+        Ok(())
+    }
+
+    fn put_bodies(&self, changes: &Changes, batch: &mut OwnedWriteBatch) {
+        for (id, body) in &changes.bodies {
+            let key = id.to_be_bytes();
+            match body {
+                Some(body) if body.len() > INLINE_BYTES_MAX => {
+                    batch.insert(&self.spaces.bodies, key, record::encode_body_file(*id, body));
+                }
+                Some(body) => {
+                    batch.insert(&self.spaces.bodies, key, record::encode_body(*id, body));
+                }
+                None => batch.remove(&self.spaces.bodies, key),
+            }
+        }
+    }
+
+    fn put_keys(&self, changes: &Changes, batch: &mut OwnedWriteBatch) {
+        for (key, value) in &changes.keys {
+            let Some(value) = value else {
+                batch.remove(&self.spaces.keys, &**key);
+                continue;
+            };
+            batch.insert(&self.spaces.keys, &**key, record::encode_key(value));
+            if value.expires_ms != NEVER_MS {
+                batch.insert(&self.spaces.expiry, expiry_key(value.expires_ms, key), []);
+            }
+        }
+        // A note that was written again in this very group stays: the last word on it is "put".
+        let put = changes.keys.iter().filter(|_| !changes.notes.is_empty());
+        let put = put.filter_map(|(key, value)| Some((value.as_ref()?.expires_ms, &**key)));
+        let put: BTreeSet<(u64, &[u8])> = put.collect();
+        for note in &changes.notes {
+            if !put.contains(&(note.expires_ms, &*note.key)) {
+                batch.remove(&self.spaces.expiry, expiry_key(note.expires_ms, &note.key));
+            }
+        }
+    }
+
+    fn put_aside(&self, changes: &Changes, batch: &mut OwnedWriteBatch) -> Result<(), StoreError> {
+        for id in &changes.aside {
+            let key = id.to_be_bytes();
+            let evidence = self.spaces.entries.get(key).map_err(|error| broken("read", &error))?;
+            if let Some(evidence) = evidence {
+                batch.insert(&self.spaces.corrupt, key, evidence);
+                batch.remove(&self.spaces.entries, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_file(&self, id: u64, len: u64, crc: u32) -> Result<Bytes, ReadError> {
+        let corrupt = |reason| ReadError::Corrupt { what: "body", id: id.to_string(), reason };
+        let content = self.files.read(id).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => corrupt("its file is missing"),
+            _ => ReadError::Io(error.to_string()),
+        })?;
+        if u64::try_from(content.len()) != Ok(len) {
+            return Err(corrupt("its file has another length"));
+        }
+        if crc32fast::hash(&content) != crc {
+            return Err(corrupt("the checksum of its file does not match"));
+        }
+        Ok(content.into())
+    }
+}
+
+impl Store for Disk {
+    fn write(&self, changes: &Changes, sync: bool) -> Result<(), StoreError> {
+        self.write_files(changes)?;
+        let durability = sync.then_some(PersistMode::SyncData);
+        let operations = changes.entries.len() + changes.bodies.len() + 2 * changes.keys.len();
+        let batch = OwnedWriteBatch::with_capacity(self.database.clone(), operations);
+        let mut batch = batch.durability(durability);
+        self.put_aside(changes, &mut batch)?;
+        self.put_bodies(changes, &mut batch);
+        for (id, entry) in &changes.entries {
+            let key = id.to_be_bytes();
+            match entry {
+                Some(entry) => {
+                    batch.insert(&self.spaces.entries, key, record::encode_entry(entry));
+                }
+                None => batch.remove(&self.spaces.entries, key),
+            }
+        }
+        self.put_keys(changes, &mut batch);
+        batch.commit().map_err(|error| broken("write", &error))?;
+        for (id, body) in &changes.bodies {
+            if body.as_ref().is_none_or(|body| body.len() <= INLINE_BYTES_MAX) {
+                self.files.doom(*id);
+            }
+        }
+        if sync {
+            self.files.remove_doomed();
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.database.persist(PersistMode::SyncData).map_err(|error| broken("sync", &error))?;
+        self.files.remove_doomed();
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.database.persist(PersistMode::SyncAll).map_err(|error| broken("sync", &error))
+    }
+
+    fn entry(&self, id: u64) -> Result<Option<Entry>, ReadError> {
+        let found = self.spaces.entries.get(id.to_be_bytes()).map_err(|error| unread(&error))?;
+        let decode = |record: fjall::UserValue| {
+            record::decode_entry(id, &record).map_err(|reason| ReadError::Corrupt {
+                what: "entry",
+                id: id.to_string(),
+                reason,
+            })
+        };
+        found.map(decode).transpose()
+    }
+
+    fn body(&self, id: u64) -> Result<Option<Bytes>, ReadError> {
+        let found = self.spaces.bodies.get(id.to_be_bytes()).map_err(|error| unread(&error))?;
+        let Some(record) = found else { return Ok(None) };
+        match record::decode_body(id, &record) {
+            Ok(record::Body::Inline(content)) => Ok(Some(content)),
+            Ok(record::Body::File { len, crc }) => self.read_file(id, len, crc).map(Some),
+            Err(reason) => Err(ReadError::Corrupt { what: "body", id: id.to_string(), reason }),
+        }
+    }
+
+    fn find(&self, key: &[u8]) -> Result<Option<Key>, ReadError> {
+        let found = self.spaces.keys.get(key).map_err(|error| unread(&error))?;
+        found.map(|record| decode_key(key, &record)).transpose()
+    }
+
+    fn keys_with_prefix(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Key>, ReadError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let from = match after {
+            Some(after) if after >= prefix => Excluded(after),
+            _ => Included(prefix),
+        };
+        let mut page = Vec::new();
+        for pair in self.spaces.keys.range::<&[u8], _>((from, Unbounded)).take(limit) {
+            let (key, record) = pair.into_inner().map_err(|error| unread(&error))?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            page.push(decode_key(&key, &record)?);
+        }
+        Ok(page)
+    }
+
+    fn expired_keys(&self, now_ms: u64, limit: usize) -> Result<Vec<Expiry>, ReadError> {
+        let mut notes = Vec::new();
+        let past = self.spaces.expiry.range(..now_ms.saturating_add(1).to_be_bytes());
+        for pair in past.take(limit) {
+            let note = pair.key().map_err(|error| unread(&error))?;
+            let Some((expires_ms, key)) = note.split_first_chunk::<8>() else { continue };
+            let expires_ms = u64::from_be_bytes(*expires_ms);
+            // What cannot be read is no longer swept: it stays where it can be looked at.
+            let now = match self.find(key) {
+                Ok(found) => found.map(|found| found.expires_ms),
+                Err(ReadError::Corrupt { .. }) => None,
+                Err(error @ ReadError::Io(_)) => return Err(error),
+            };
+            let current = now == Some(expires_ms);
+            notes.push(Expiry { expires_ms, key: Bytes::copy_from_slice(key), current });
+        }
+        Ok(notes)
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let space = rustix::fs::statvfs(&self.path).map_err(|error| broken("ask", &error))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0).saturating_add(self.files.bytes())
+    }
+}
+
+/// The key of a note that a key expires: the time, then the key.
+fn expiry_key(expires_ms: u64, key: &[u8]) -> Vec<u8> {
+    [&expires_ms.to_be_bytes(), key].concat()
+}
+
+fn decode_key(key: &[u8], record: &[u8]) -> Result<Key, ReadError> {
+    record::decode_key(key, record).map_err(|reason| {
+        let id = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        ReadError::Corrupt { what: "key", id, reason }
+    })
+}
+
+fn unread(error: &fjall::Error) -> ReadError {
+    ReadError::Io(error.to_string())
+}
+
+fn broken(doing: &str, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Broken(format!("cannot {doing}: {error}"))
+}
+
+/// Before the commit, a full disk is a refusal and not yet a broken store.
+fn write_error(doing: &str, error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => broken(doing, error),
+    }
+}
