@@ -189,11 +189,8 @@ fn quoted_octets(input: &[u8]) -> Result<usize, AddressError> {
 }
 
 fn is_local_octet(octet: u8) -> bool {
-    match octet {
-        0..=b' ' | 127 => false,
-        b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'\\' | b',' | b';' | b':' | b'"' | b'@' => false,
-        _ => true,
-    }
+    const SPECIAL: &[u8] = b"<>()[]\\,;:\"@";
+    octet >= 128 || (octet.is_ascii_graphic() && !SPECIAL.contains(&octet))
 }
 
 fn domain_octets(input: &[u8]) -> Result<usize, AddressError> {

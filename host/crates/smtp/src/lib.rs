@@ -4,7 +4,7 @@
 //! events until there are none, answers them, and writes what the session put into its output:
 //!
 //! * [`ServerSession`] is the receiving side (RFC 5321 with PIPELINING, SIZE, 8BITMIME, SMTPUTF8,
-//!   ENHANCEDSTATUSCODES, DSN, CHUNKING, STARTTLS and AUTH as configured);
+//!   ENHANCEDSTATUSCODES, DSN, STARTTLS and AUTH as configured);
 //! * [`ClientSession`] is the sending side, with a result for every recipient.
 //!
 //! Only `CRLF.CRLF` ends a message, on both sides: an octet sequence that another implementation
@@ -24,6 +24,8 @@ mod parameter;
 mod command;
 mod reply;
 mod line;
+mod base64;
+mod credentials;
 mod unstuff;
 mod stuff;
 pub mod server;
@@ -32,6 +34,7 @@ pub mod client;
 pub use address::{AddressError, Mailbox, PATH_OCTETS_MAX, ReversePath};
 pub use client::ClientSession;
 pub use command::{Command, CommandError};
+pub use credentials::Credentials;
 pub use parameter::{Body, MailParams, Notify, OriginalRecipient, RcptParams, Ret, Xtext};
 pub use reply::{Class, EnhancedCode, Reply, ReplyError, ReplyReader};
 pub use server::ServerSession;

@@ -103,20 +103,33 @@ impl fmt::Display for Notify {
 /// `ORCPT=kind;address` (RFC 3461 §4.2, RFC 6533 §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginalRecipient {
-    /// The kind of address, `rfc822` as a rule.
-    pub kind: Box<str>,
-    /// The address, as encoded.
-    pub address: Xtext,
+    kind: Box<str>,
+    address: Xtext,
 }
 
 impl OriginalRecipient {
-    fn parse(value: &str) -> Option<Self> {
+    /// Takes `kind;address`, the address encoded; `None` when it is not that or longer than 500
+    /// octets (RFC 3461 §4.2).
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
         let (kind, address) = value.split_once(';')?;
         let is_atom = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
         if kind.is_empty() || !kind.bytes().all(is_atom) || value.len() > ORCPT_OCTETS_MAX {
             return None;
         }
         Some(Self { kind: kind.into(), address: Xtext::parse(address)? })
+    }
+
+    /// The kind of address, `rfc822` as a rule.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The address, as encoded.
+    #[must_use]
+    pub fn address(&self) -> &Xtext {
+        &self.address
     }
 }
 

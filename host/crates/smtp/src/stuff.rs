@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-/// Writes a message in blocks.
+/// Writes a message of one or more parts in blocks.
 ///
 /// A bare CR or LF becomes CRLF: a server behind us could read it as a line end, and what follows
 /// as the end of the message.
@@ -10,10 +10,9 @@ use bytes::BytesMut;
 pub struct Stuffer {
     at: usize,
     line_start: LineStart,
-    done: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum LineStart {
     #[default]
     Yes,
@@ -27,28 +26,29 @@ impl Stuffer {
         Self::default()
     }
 
-    /// Whether everything, the end included, is written.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.done
-    }
-
-    /// Appends about `octets_max` more octets of `body` to `out`, and the end behind the last one.
-    pub fn write_block(&mut self, body: &[u8], octets_max: usize, out: &mut BytesMut) {
-        let block_end = self.at.saturating_add(octets_max).min(body.len());
-        while self.at < block_end && !self.done {
-            if self.line_start == LineStart::Yes && body.get(self.at) == Some(&b'.') {
+    /// Appends about `octets_max` more octets of `part` to `out`. `true` when it is all written: the
+    /// next call begins another part.
+    pub fn write_block(&mut self, part: &[u8], octets_max: usize, out: &mut BytesMut) -> bool {
+        let block_end = self.at.saturating_add(octets_max).min(part.len());
+        while self.at < block_end {
+            if self.line_start == LineStart::Yes && part.get(self.at) == Some(&b'.') {
                 out.extend_from_slice(b".");
             }
             self.line_start = LineStart::No;
-            self.write_line(body, block_end, out);
+            self.write_line(part, block_end, out);
         }
-        if self.at >= body.len() && !self.done {
-            let end: &[u8] =
-                if self.line_start == LineStart::Yes { b".\r\n" } else { b"\r\n.\r\n" };
-            out.extend_from_slice(end);
-            self.done = true;
+        let done = self.at >= part.len();
+        if done {
+            self.at = 0;
         }
+        done
+    }
+
+    /// Appends the end of the message.
+    pub fn write_end(&mut self, out: &mut BytesMut) {
+        let end: &[u8] = if self.line_start == LineStart::Yes { b".\r\n" } else { b"\r\n.\r\n" };
+        out.extend_from_slice(end);
+        *self = Self::default();
     }
 
     /// Writes up to the end of the line or of the block.
@@ -78,9 +78,8 @@ mod tests {
     fn stuff(body: &[u8], block_octets: usize) -> Vec<u8> {
         let mut stuffer = Stuffer::new();
         let mut out = BytesMut::new();
-        while !stuffer.is_done() {
-            stuffer.write_block(body, block_octets, &mut out);
-        }
+        while !stuffer.write_block(body, block_octets, &mut out) {}
+        stuffer.write_end(&mut out);
         out.to_vec()
     }
 

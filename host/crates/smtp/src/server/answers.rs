@@ -26,6 +26,17 @@ pub(super) const UTF8_UNASKED: Reply =
     Reply::new(553, (5, 6, 7), "address needs SMTPUTF8, which MAIL did not say");
 pub(super) const PARAMETER: Reply = Reply::new(555, (5, 5, 4), "parameter not supported");
 
+pub(super) const AUTH_PLAIN: Reply = Reply::plain(334, "");
+/// "Username:" and "Password:", which old clients wait for.
+pub(super) const AUTH_USER: Reply = Reply::plain(334, "VXNlcm5hbWU6");
+pub(super) const AUTH_PASSWORD: Reply = Reply::plain(334, "UGFzc3dvcmQ6");
+pub(super) const AUTH_NEEDS_TLS: Reply =
+    Reply::new(538, (5, 7, 11), "AUTH is offered over TLS only");
+pub(super) const AUTH_TWICE: Reply = Reply::new(503, (5, 5, 1), "authenticated already");
+pub(super) const AUTH_MECHANISM: Reply = Reply::new(504, (5, 5, 4), "AUTH PLAIN or AUTH LOGIN");
+pub(super) const AUTH_CANCELLED: Reply = Reply::new(501, (5, 7, 0), "AUTH cancelled");
+pub(super) const AUTH_SYNTAX: Reply = Reply::new(501, (5, 5, 2), "response not understood");
+
 pub(super) const LINE_TOO_LONG: Reply = Reply::new(500, (5, 5, 2), "command line too long");
 pub(super) const BARE_COMMAND: Reply =
     Reply::new(500, (5, 5, 2), "commands must end in <CR><LF> and hold no other CR or LF");

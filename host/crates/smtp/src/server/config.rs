@@ -52,6 +52,8 @@ pub struct Extensions {
     pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: StartTls,
+    /// AUTH PLAIN and LOGIN (RFC 4954).
+    pub auth: Auth,
 }
 
 impl Default for Extensions {
@@ -62,6 +64,7 @@ impl Default for Extensions {
             smtputf8: true,
             dsn: true,
             starttls: StartTls::Off,
+            auth: Auth::Off,
         }
     }
 }
@@ -76,6 +79,18 @@ pub enum StartTls {
     Offered,
     /// Offered, and nothing else is done before it.
     Required,
+}
+
+/// When AUTH is offered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Never.
+    #[default]
+    Off,
+    /// Over TLS.
+    OverTls,
+    /// Over any connection: passwords go in the clear.
+    Always,
 }
 
 /// Bounds on what a peer may send.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{MailParams, Mailbox, RcptParams, ReversePath};
+use crate::{Credentials, MailParams, Mailbox, RcptParams, ReversePath};
 
 /// Something happened. Events that ask wait for [`ServerSession::reply`](crate::ServerSession::reply);
 /// until then the session reads on but goes no further.
@@ -15,6 +15,8 @@ pub enum Event {
         /// EHLO, not HELO.
         extended: bool,
     },
+    /// AUTH: is this who it claims to be? Asks; 235 or 535.
+    Auth(Credentials),
     /// MAIL: may this sender begin a transaction? Asks.
     Mail {
         /// Where answers go.

@@ -17,6 +17,8 @@
 mod config;
 mod event;
 mod answers;
+mod execute;
+mod auth;
 mod deadline;
 #[cfg(test)]
 mod tests;
@@ -27,12 +29,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-pub use config::{Extensions, Limits, ServerConfig, StartTls, Timeouts};
+pub use config::{Auth, Extensions, Limits, ServerConfig, StartTls, Timeouts};
 pub use event::{CloseReason, Event, Stats};
 
 use crate::line::{Line, LineSplitter};
-use crate::{BareNewline, Class, Command, CommandError, MailParams, Mailbox, RcptParams, Reply};
-use crate::{ReversePath, Unstuffer};
+use crate::{BareNewline, Class, Command, CommandError, Reply, Unstuffer};
+use auth::AuthStep;
 use deadline::Deadlines;
 
 /// Memory reserved for a message whose announced size cannot be believed yet.
@@ -52,6 +54,7 @@ pub struct ServerSession {
     hello: Option<Hello>,
     transaction: Option<Transaction>,
     secured: bool,
+    authenticated: bool,
     shutdown: bool,
     /// The peer closed its side; what it sent before that still counts.
     eof: bool,
@@ -67,6 +70,8 @@ enum State {
     /// Before the greeting.
     New,
     Command,
+    /// Between AUTH and its last response.
+    Auth(AuthStep),
     /// Between 354 and the end of the message.
     Data(Box<Receiving>),
     /// Between the answer to STARTTLS and the end of the handshake.
@@ -82,6 +87,7 @@ struct Receiving {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Question {
+    Auth,
     Mail(Transaction),
     Rcpt,
     Data,
@@ -116,6 +122,7 @@ impl ServerSession {
             hello: None,
             transaction: None,
             secured,
+            authenticated: false,
             shutdown: false,
             eof: false,
             deadlines: Deadlines::new(now),
@@ -186,6 +193,7 @@ impl ServerSession {
         if matches!(self.state, State::Handshake) {
             self.state = State::Command;
             self.secured = true;
+            self.authenticated = false;
             self.hello = None;
             self.transaction = None;
             self.input.clear();
@@ -198,7 +206,9 @@ impl ServerSession {
     /// else ends now with 421.
     pub fn handle_shutdown(&mut self) {
         self.shutdown = true;
-        if self.asked.is_none() && matches!(self.state, State::New | State::Command) {
+        if self.asked.is_none()
+            && matches!(self.state, State::New | State::Command | State::Auth(_))
+        {
             self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
         }
     }
@@ -213,7 +223,7 @@ impl ServerSession {
                 return None;
             }
             let progress = match self.state {
-                State::Command => self.next_command(now),
+                State::Command | State::Auth(_) => self.next_line(now),
                 State::Data(_) => self.next_data(now),
                 State::New | State::Handshake | State::Closed => false,
             };
@@ -236,7 +246,7 @@ impl ServerSession {
         }
         match self.state {
             State::New | State::Closed => None,
-            State::Command | State::Handshake => self.deadlines.command(),
+            State::Command | State::Auth(_) | State::Handshake => self.deadlines.command(),
             State::Data(_) => self.deadlines.data(),
         }
     }
@@ -275,7 +285,8 @@ impl ServerSession {
             }
             Question::Data => self.transaction = None,
             Question::Message => self.count_message(reply.is_done()),
-            Question::Mail(_) => {}
+            Question::Auth if reply.is_done() => self.authenticated = true,
+            Question::Mail(_) | Question::Auth => {}
         }
         if reply.code == 421 {
             self.close(reply, CloseReason::Refused);
@@ -291,6 +302,12 @@ impl ServerSession {
     #[must_use]
     pub fn is_secured(&self) -> bool {
         self.secured
+    }
+
+    /// Whether [`Event::Auth`] was answered 2xx.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
     }
 
     /// Whether the session is over.
@@ -315,7 +332,7 @@ impl ServerSession {
         self.stats
     }
 
-    fn next_command(&mut self, now: Instant) -> bool {
+    fn next_line(&mut self, now: Instant) -> bool {
         let Some(line) = self.lines.next(&mut self.input) else { return false };
         self.deadlines.command_read(now, &self.config.timeouts);
         self.stats.commands = self.stats.commands.saturating_add(1);
@@ -336,6 +353,12 @@ impl ServerSession {
                 return true;
             }
         };
+        if let State::Auth(step) = &mut self.state {
+            let step = std::mem::take(step);
+            let response = self.input.split_to(with_end);
+            self.auth_response(step, response.get(..octets).unwrap_or_default());
+            return true;
+        }
         let command = Command::parse(self.input.get(..octets).unwrap_or_default());
         self.input.advance(with_end);
         match command {
@@ -347,153 +370,6 @@ impl ServerSession {
             Err(error) => self.answer(&answers::command_error(&error)),
         }
         true
-    }
-
-    fn execute(&mut self, command: Command) {
-        if self.shutdown {
-            self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
-            return;
-        }
-        self.idle_commands = self.idle_commands.saturating_add(1);
-        if self.idle_commands > self.idle_commands_max() {
-            self.close(&answers::IDLE_COMMANDS, CloseReason::TooManyErrors);
-            return;
-        }
-        match command {
-            Command::Ehlo(name) => self.hello(name, Hello::Extended),
-            Command::Helo(name) => self.hello(name, Hello::Basic),
-            Command::Quit => self.close(&answers::BYE, CloseReason::Quit),
-            Command::Noop => self.answer(&answers::OK),
-            Command::Rset => {
-                self.reset();
-                self.answer(&answers::OK);
-            }
-            Command::Help => self.answer(&answers::HELP),
-            Command::StartTls => self.start_tls(),
-            _ if self.tls_is_missing() => self.answer(&answers::TLS_FIRST),
-            Command::Vrfy => self.answer(&answers::VRFY),
-            Command::Mail(sender, params) => self.mail(sender, params),
-            Command::Rcpt(recipient, params) => self.rcpt(recipient, params),
-            Command::Data => self.data(),
-            Command::NotOffered | Command::Bdat { .. } | Command::Auth { .. } => {
-                self.answer(&answers::NOT_OFFERED);
-            }
-        }
-    }
-
-    /// Recipients are progress of a kind: a long list of them is not idle.
-    fn idle_commands_max(&self) -> u32 {
-        let recipients =
-            self.transaction.map_or(0, |open| open.recipients.saturating_add(open.refused));
-        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
-        self.config.limits.idle_commands_max.saturating_add(recipients)
-    }
-
-    fn hello(&mut self, name: String, hello: Hello) {
-        self.hello = Some(hello);
-        self.transaction = None;
-        let mut text = self.config.hostname.clone();
-        if hello == Hello::Extended {
-            self.push_extensions(&mut text);
-        }
-        Reply::plain(250, "").with_text(text).write_to(&mut self.output);
-        self.events.push_back(Event::Hello { name, extended: hello == Hello::Extended });
-    }
-
-    fn push_extensions(&self, text: &mut String) {
-        let offered = self.config.extensions;
-        let tls = offered.starttls != StartTls::Off && !self.secured;
-        for (_, line) in [
-            (offered.pipelining, "\nPIPELINING"),
-            (offered.eight_bit_mime, "\n8BITMIME"),
-            (offered.smtputf8, "\nSMTPUTF8"),
-            (offered.dsn, "\nDSN"),
-            (tls, "\nSTARTTLS"),
-            (true, "\nENHANCEDSTATUSCODES"),
-        ]
-        .into_iter()
-        .filter(|(offered, _)| *offered)
-        {
-            text.push_str(line);
-        }
-        text.push_str("\nSIZE ");
-        text.push_str(&self.config.limits.message_bytes_max.to_string());
-    }
-
-    fn tls_is_missing(&self) -> bool {
-        self.config.extensions.starttls == StartTls::Required && !self.secured
-    }
-
-    fn start_tls(&mut self) {
-        if self.secured {
-            self.answer(&answers::TLS_ALREADY);
-        } else if self.config.extensions.starttls == StartTls::Off {
-            self.answer(&answers::NOT_OFFERED);
-        } else if self.input.is_empty() {
-            self.reset();
-            answers::TLS_READY.write_to(&mut self.output);
-            self.state = State::Handshake;
-            self.events.push_back(Event::StartTls);
-        } else {
-            // What was sent in the clear must not be taken as if it came over TLS.
-            self.close(&answers::TLS_PIPELINED, CloseReason::Violation);
-        }
-    }
-
-    fn mail(&mut self, sender: ReversePath, params: MailParams) {
-        let offered = self.config.extensions;
-        let extended = self.hello == Some(Hello::Extended);
-        let unknown = (params.smtputf8 && !offered.smtputf8)
-            || (params.body.is_some() && !offered.eight_bit_mime)
-            || ((params.ret.is_some() || params.envid.is_some()) && !offered.dsn)
-            || (!extended && params != MailParams::default());
-        let size_bytes = params.size_bytes.unwrap_or(0);
-        if self.hello.is_none() {
-            self.answer(&answers::HELLO_FIRST);
-        } else if self.transaction.is_some() {
-            self.answer(&answers::MAIL_TWICE);
-        } else if unknown {
-            self.answer(&answers::PARAMETER);
-        } else if size_bytes > self.config.limits.message_bytes_max {
-            self.answer(&answers::SIZE);
-        } else if sender.needs_smtputf8() && !params.smtputf8 {
-            self.answer(&answers::UTF8_UNASKED);
-        } else {
-            let smtputf8 = params.smtputf8;
-            let transaction = Transaction { smtputf8, size_bytes, recipients: 0, refused: 0 };
-            self.ask(Question::Mail(transaction), Event::Mail { sender, params });
-        }
-    }
-
-    fn rcpt(&mut self, recipient: Mailbox, params: RcptParams) {
-        let Some(open) = self.transaction else {
-            self.answer(&answers::MAIL_FIRST);
-            return;
-        };
-        let dsn = self.config.extensions.dsn && self.hello == Some(Hello::Extended);
-        if params != RcptParams::default() && !dsn {
-            self.answer(&answers::PARAMETER);
-        } else if recipient.needs_smtputf8() && !open.smtputf8 {
-            self.answer(&answers::UTF8_UNASKED);
-        } else if open.recipients >= self.config.limits.recipients_max {
-            self.answer(&answers::TOO_MANY_RECIPIENTS);
-        } else {
-            self.ask(Question::Rcpt, Event::Rcpt { recipient, params });
-        }
-    }
-
-    fn data(&mut self) {
-        match self.transaction {
-            None => self.answer(&answers::MAIL_FIRST),
-            Some(Transaction { recipients: 0, refused: 0, .. }) => {
-                self.answer(&answers::RCPT_FIRST);
-            }
-            Some(Transaction { recipients: 0, .. }) => {
-                self.reset();
-                self.answer(&answers::NO_RECIPIENTS);
-            }
-            Some(_) => self.ask(Question::Data, Event::Data),
-        }
     }
 
     fn receive(&mut self, now: Instant) {

@@ -37,6 +37,10 @@ impl Bench {
                 }
                 Event::Mail { .. } | Event::Rcpt { .. } | Event::Data => Some(ok),
                 Event::Message { .. } => Some(self.message_reply.clone()),
+                Event::Auth(credentials) if credentials.password == "right" => {
+                    Some(Reply::new(235, (2, 7, 0), "welcome"))
+                }
+                Event::Auth(_) => Some(Reply::new(535, (5, 7, 8), "no")),
                 _ => None,
             };
             self.told.push(match event {
@@ -86,7 +90,7 @@ fn check(change: impl FnOnce(&mut ServerConfig), dialogue: &str) -> Vec<String> 
                 heard.split_once("\r\n").unwrap_or_else(|| panic!("silence before {line}"));
             match expect.strip_suffix("...") {
                 Some(start) => assert!(first.starts_with(start), "got {first}\nfor {expect}"),
-                None => assert_eq!(first, expect),
+                None => assert_eq!(first.trim_end(), expect),
             }
             heard = rest.to_owned();
         } else {
@@ -345,6 +349,54 @@ fn nothing_may_follow_starttls_in_the_clear() {
     let heard = bench.say(b"STARTTLS\r\nMAIL FROM:<evil@x>\r\n");
     assert!(heard.starts_with("554 5.5.0 "), "{heard}");
     assert_eq!(bench.told, ["hello c", "closed Violation"]);
+}
+
+#[test]
+fn auth_plain_and_login() {
+    let told = check(
+        |config| config.extensions.auth = Auth::Always,
+        "S: 220 gw...
+         C: AUTH PLAIN AHUAcmlnaHQ=
+         S: 503 5.5.1 say EHLO or HELO first
+         C: EHLO c
+         S: 250-gw...
+         S: 250-P...
+         S: 250-8...
+         S: 250-SMTPUTF8
+         S: 250-D...
+         S: 250-E...
+         S: 250-AUTH PLAIN LOGIN
+         S: 250 S...
+         C: AUTH CRAM-MD5
+         S: 504 5.5.4...
+         C: AUTH PLAIN =
+         S: 501 5.5.2...
+         C: AUTH PLAIN
+         S: 334
+         C: *
+         S: 501 5.7.0 AUTH cancelled
+         C: AUTH PLAIN
+         S: 334
+         C: AHUAd3Jvbmc=
+         S: 535 5.7.8 no
+         C: AUTH LOGIN
+         S: 334 VXNlcm5hbWU6
+         C: dQ==
+         S: 334 UGFzc3dvcmQ6
+         C: cmlnaHQ=
+         S: 235 2.7.0 welcome
+         C: AUTH PLAIN AHUAcmlnaHQ=
+         S: 503 5.5.1 authenticated already
+         C: MAIL FROM:<a@b> AUTH=<>
+         S: 250 2.1.0 ok",
+    );
+    assert!(!format!("{told:?}").contains("right"), "a password in {told:?}");
+    check(
+        |config| config.extensions.auth = Auth::OverTls,
+        "S: 220 gw...
+         C: AUTH PLAIN AHUAcmlnaHQ=
+         S: 538 5.7.11 AUTH is offered over TLS only",
+    );
 }
 
 #[test]
