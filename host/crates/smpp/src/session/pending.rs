@@ -163,6 +163,11 @@ impl PendingTable {
             .collect()
     }
 
+    #[cfg(test)]
+    pub(super) const fn set_last_sequence(&mut self, sequence: u32) {
+        self.last_sequence = sequence;
+    }
+
     fn place(&mut self, sequence: u32) -> Option<&mut Option<Pending>> {
         let at = usize::try_from(sequence & self.mask).ok()?;
         self.places.get_mut(at)
