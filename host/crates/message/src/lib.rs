@@ -12,6 +12,7 @@ pub mod message;
 pub mod record;
 pub mod phone;
 pub mod text;
+pub mod mail;
 
 pub use address::{Address, AddressKind};
 pub use content::{Content, Short, ShortBody, Tlv};
