@@ -1,3 +1,6 @@
 //! Wirepost.
 
 pub mod config;
+pub mod inbound;
+pub mod tls;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Where messages come in: listeners and their sessions.
+
+pub mod proxy;

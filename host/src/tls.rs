@@ -1,0 +1,177 @@
+//! TLS: certificates from files, for both ends of a connection.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+
+use crate::config::{ClientTls, ServerTls};
+
+/// Where systems keep the authorities that they trust; the first that is there counts.
+const SYSTEM_AUTHORITIES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// TLS files that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is not there or is no PEM.
+    #[error("{file}: {problem}")]
+    File {
+        /// Which one.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Certificate and key do not fit, or cannot be used.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(#[from] rustls::Error),
+    /// The authorities for clients cannot be used.
+    #[error("the authorities for clients cannot be used: {0}")]
+    Authorities(String),
+    /// The system keeps no authorities where they are looked for.
+    #[error("no system authorities were found; name a file in `ca`")]
+    NoAuthorities,
+}
+
+/// How a listener speaks TLS.
+///
+/// # Errors
+/// [`TlsError`] naming the file.
+pub fn server(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match &tls.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let roots = Arc::new(authorities(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+                .build()
+                .map_err(|error| TlsError::Authorities(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(Arc::new(builder.with_single_cert(certificates(&tls.cert)?, key(&tls.key)?)?))
+}
+
+/// How a connector speaks TLS. `verify` is whether the certificate must be valid for the host;
+/// `tls.insecure` takes any all the same.
+///
+/// # Errors
+/// [`TlsError`] naming the file.
+pub fn client(tls: &ClientTls, verify: bool) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = if verify && !tls.insecure {
+        let roots = match &tls.ca {
+            Some(file) => authorities(file)?,
+            None => system_authorities()?,
+        };
+        builder.with_root_certificates(roots)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate))
+    };
+    let config = match (&tls.cert, &tls.key) {
+        (Some(cert), Some(private)) => {
+            builder.with_client_auth_cert(certificates(cert)?, key(private)?)?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+/// The name that a peer's certificate must be for.
+///
+/// # Errors
+/// If it is neither a host name nor an address.
+pub fn server_name(tls: &ClientTls, host: &str) -> io::Result<ServerName<'static>> {
+    let name = tls.server_name.as_deref().unwrap_or(host);
+    ServerName::try_from(name.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {error}")))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).map_err(|error| problem(file, error))?.collect();
+    let certificates = certificates.map_err(|error| problem(file, error))?;
+    if certificates.is_empty() {
+        return Err(problem(file, "there is no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| problem(file, error))
+}
+
+fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (added, _unusable) = roots.add_parsable_certificates(certificates(file)?);
+    if added == 0 {
+        return Err(problem(file, "there is no usable authority in it"));
+    }
+    Ok(roots)
+}
+
+fn system_authorities() -> Result<RootCertStore, TlsError> {
+    let found = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
+    authorities(found.ok_or(TlsError::NoAuthorities)?)
+}
+
+fn problem(file: &Path, problem: impl std::fmt::Display) -> TlsError {
+    TlsError::File { file: file.display().to_string(), problem: problem.to_string() }
+}
+
+/// Takes any certificate: encryption without knowing to whom.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}

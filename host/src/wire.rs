@@ -1,0 +1,187 @@
+//! A socket and the octets that wait to be written to it.
+//!
+//! Reading and writing go on at the same time: two peers that both wait until the other has read
+//! would wait for ever. One write carries everything that there is, and what was read is
+//! acknowledged at once, because peers that write a message in two pieces otherwise wait 40 ms for
+//! the acknowledgement of the first.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Room that is made for one read.
+const READ_OCTETS: usize = 64 * 1024;
+
+/// A socket, encrypted or not.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Has the kernel acknowledge at once what comes next. It forgets this after a while.
+    fn acknowledge_at_once(&self);
+}
+
+impl Socket for TcpStream {
+    fn acknowledge_at_once(&self) {
+        // Without it everything works, only slower.
+        if let Err(error) = self.set_quickack(true) {
+            tracing::trace!(event = "socket.quickack", %error);
+        }
+    }
+}
+
+impl Socket for tokio_rustls::server::TlsStream<TcpStream> {
+    fn acknowledge_at_once(&self) {
+        self.get_ref().0.acknowledge_at_once();
+    }
+}
+
+impl Socket for tokio_rustls::client::TlsStream<TcpStream> {
+    fn acknowledge_at_once(&self) {
+        self.get_ref().0.acknowledge_at_once();
+    }
+}
+
+impl Socket for Box<dyn Socket> {
+    fn acknowledge_at_once(&self) {
+        self.as_ref().acknowledge_at_once();
+    }
+}
+
+/// What [`Wire::turn`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Octets came.
+    Read,
+    /// Everything is written.
+    Written,
+    /// The peer has closed its side.
+    Closed,
+}
+
+/// A socket with its output.
+#[derive(Debug)]
+pub struct Wire<S> {
+    socket: S,
+    output: BytesMut,
+    unflushed: bool,
+}
+
+impl<S: Socket> Wire<S> {
+    /// Nothing to write yet.
+    #[must_use]
+    pub fn new(socket: S) -> Self {
+        Self { socket, output: BytesMut::new(), unflushed: false }
+    }
+
+    /// Adds octets to be written; nothing is copied if nothing waits.
+    pub fn push(&mut self, octets: BytesMut) {
+        if self.output.is_empty() {
+            self.output = octets;
+        } else {
+            self.output.extend_from_slice(&octets);
+        }
+    }
+
+    /// Octets that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Writes what waits, and reads into `input` if there is one, until something comes of it.
+    /// Without anything to do it waits for ever. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn turn(&mut self, mut input: Option<&mut BytesMut>) -> io::Result<Turn> {
+        if let Some(input) = &mut input {
+            input.reserve(READ_OCTETS);
+            self.socket.acknowledge_at_once();
+        }
+        poll_fn(|context| {
+            let written = self.poll_write(context)?;
+            if let Some(input) = &mut input
+                && let Poll::Ready(read) = pin!(self.socket.read_buf(*input)).poll(context)
+            {
+                let turn = if read? == 0 { Turn::Closed } else { Turn::Read };
+                return Poll::Ready(Ok(turn));
+            }
+            if written { Poll::Ready(Ok(Turn::Written)) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Writes what waits and closes our side.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.socket.write_all_buf(&mut self.output).await?;
+        self.socket.shutdown().await
+    }
+
+    /// True if the last octet was just written.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        while !self.output.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(context, &self.output) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(octets)) => {
+                    self.output.advance(octets);
+                    self.unflushed = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        if !self.unflushed {
+            return Ok(false);
+        }
+        match Pin::new(&mut self.socket).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                self.unflushed = false;
+                flushed.map(|()| true)
+            }
+            Poll::Pending => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Wire<TcpStream>, Wire<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (Wire::new(client), Wire::new(server))
+    }
+
+    /// Both sides write more than the kernel holds before either reads.
+    #[tokio::test]
+    async fn two_peers_that_both_write_much_do_not_wait_for_each_other() {
+        const OCTETS: usize = 32 << 20;
+        let (client, server) = pair().await;
+        let exchange = |mut wire: Wire<TcpStream>| async move {
+            wire.push(BytesMut::zeroed(OCTETS));
+            let (mut input, mut read) = (BytesMut::new(), 0);
+            while read < OCTETS || wire.waiting() > 0 {
+                wire.turn((read < OCTETS).then_some(&mut input)).await.unwrap();
+                read += input.len();
+                input.clear();
+            }
+            (wire, read)
+        };
+        let ((mut client, read), (mut server, _)) =
+            tokio::join!(exchange(client), exchange(server));
+        assert_eq!(read, OCTETS);
+        client.close().await.unwrap();
+        let mut input = BytesMut::new();
+        assert_eq!(server.turn(Some(&mut input)).await.unwrap(), Turn::Closed);
+    }
+}
