@@ -237,6 +237,11 @@ impl MailEditor {
 
     /// Replaces a part, header and body.
     fn replace_node(&mut self, view: &MailView, node: &Node, mut part: Vec<u8>) {
+        // A delimiter at the very end of the mail may lack its line end.
+        let before = view.raw().get(..node.header.start).unwrap_or_default();
+        if !before.ends_with(b"\n") {
+            part.splice(..0, *b"\r\n");
+        }
         // A part without a body has no line end that the next delimiter could begin with.
         if node.body.end == node.next && node.next < view.raw().len() {
             part.extend_from_slice(b"\r\n");

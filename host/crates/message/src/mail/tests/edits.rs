@@ -111,6 +111,16 @@ fn text_that_looks_like_a_delimiter_is_encoded() {
 }
 
 #[test]
+fn a_mail_cut_in_a_delimiter_gets_its_text() {
+    for end in ["--b", "--b\r\n", "--b\r\n--b--", "--b\r\nX: 1\r\n--b--"] {
+        let raw = ["Content-Type: multipart/mixed; boundary=b\r\n\r\n", end].concat();
+        let mut editor = MailEditor::new(raw.into());
+        editor.set_text("new");
+        assert_eq!(editor.view().text(), Some("new"), "{end:?}");
+    }
+}
+
+#[test]
 fn parts_are_replaced_and_removed_by_number() {
     let mut editor = MailEditor::new(mail(FULL));
     editor.set_part(4, b"\x00new").unwrap();
