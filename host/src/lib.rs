@@ -4,3 +4,6 @@ pub mod config;
 pub mod inbound;
 pub mod tls;
 pub mod wire;
+pub mod outbound;
+pub mod platform;
+pub mod cli;

@@ -85,6 +85,12 @@ impl<S: Socket> Wire<S> {
         }
     }
 
+    /// The socket, for a handshake. What waits to be written is given up.
+    #[must_use]
+    pub fn into_socket(self) -> S {
+        self.socket
+    }
+
     /// Octets that wait to be written.
     #[must_use]
     pub fn waiting(&self) -> usize {

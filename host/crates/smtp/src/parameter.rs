@@ -68,7 +68,9 @@ impl Notify {
     /// `NOTIFY=NEVER`.
     pub const NEVER: Self = Self { success: false, failure: false, delay: false };
 
-    fn parse(value: &str) -> Option<Self> {
+    /// Reads `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY` apart by commas.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
         if value.eq_ignore_ascii_case("NEVER") {
             return Some(Self::NEVER);
         }

@@ -47,6 +47,8 @@ pub(super) const EARLY: Reply = Reply::new(554, (5, 5, 0), "wait for the greetin
 pub(super) const TOO_MANY_ERRORS: Reply = Reply::new(421, (4, 7, 0), "too many errors");
 pub(super) const IDLE_COMMANDS: Reply =
     Reply::new(421, (4, 7, 0), "too many commands without a message");
+pub(super) const ENOUGH: Reply =
+    Reply::new(421, (4, 7, 0), "enough messages on this connection, open another one");
 pub(super) const TIMED_OUT: Reply = Reply::new(421, (4, 4, 2), "timed out");
 pub(super) const TOO_SLOW: Reply = Reply::new(421, (4, 4, 2), "message comes too slowly");
 pub(super) const SHUTDOWN: Reply = Reply::new(421, (4, 3, 2), "shutting down, try again");

@@ -102,6 +102,8 @@ pub struct Limits {
     pub message_bytes_max: u64,
     /// Most recipients of one transaction; more are told 452 and may come in another one.
     pub recipients_max: usize,
+    /// Most messages on one connection; after them it ends with 421.
+    pub messages_max: u32,
     /// Most commands that lead to no accepted message.
     pub idle_commands_max: u32,
     /// Refusals after which every further one is delayed by `tarpit_delay`.
@@ -120,6 +122,7 @@ impl Default for Limits {
             line_octets_max: 2048,
             message_bytes_max: 25 * 1024 * 1024,
             recipients_max: 1000,
+            messages_max: 10_000,
             idle_commands_max: 100,
             errors_before_tarpit: 10,
             tarpit_delay: Duration::from_secs(1),
@@ -140,6 +143,8 @@ pub struct Timeouts {
     pub data_block: Duration,
     /// For a whole message.
     pub data: Duration,
+    /// For the whole session, but never in the middle of an answer of ours.
+    pub session: Duration,
     /// Octets a second below which a message is given up.
     pub data_rate_min: u32,
     /// How long a message may be slower than that.
@@ -153,6 +158,7 @@ impl Default for Timeouts {
             command: Duration::from_mins(5),
             data_block: Duration::from_mins(3),
             data: Duration::from_mins(30),
+            session: Duration::from_hours(24),
             data_rate_min: 100,
             data_rate_grace: Duration::from_mins(1),
         }

@@ -12,11 +12,13 @@ pub(super) struct Deadlines {
     data: Option<Instant>,
     rate: Option<Instant>,
     data_started: Instant,
+    session: Option<Instant>,
 }
 
 impl Deadlines {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { command: None, block: None, data: None, rate: None, data_started: now }
+    pub(super) fn new(now: Instant, timeouts: &Timeouts) -> Self {
+        let session = now.checked_add(timeouts.session);
+        Self { command: None, block: None, data: None, rate: None, data_started: now, session }
     }
 
     pub(super) fn greeted(&mut self, now: Instant, timeouts: &Timeouts) {
@@ -55,11 +57,11 @@ impl Deadlines {
     }
 
     pub(super) fn command(&self) -> Option<Instant> {
-        self.command
+        [self.command, self.session].into_iter().flatten().min()
     }
 
     pub(super) fn data(&self) -> Option<Instant> {
-        [self.block, self.data, self.rate].into_iter().flatten().min()
+        [self.block, self.data, self.rate, self.session].into_iter().flatten().min()
     }
 
     /// Whether nothing came for the time of a block.

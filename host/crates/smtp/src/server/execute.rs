@@ -111,6 +111,8 @@ impl ServerSession {
             self.answer(&answers::HELLO_FIRST);
         } else if self.transaction.is_some() {
             self.answer(&answers::MAIL_TWICE);
+        } else if self.messages >= self.config.limits.messages_max {
+            self.close(&answers::ENOUGH, CloseReason::Refused);
         } else if unknown {
             self.answer(&answers::PARAMETER);
         } else if size_bytes > self.config.limits.message_bytes_max {

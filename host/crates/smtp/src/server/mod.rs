@@ -60,6 +60,7 @@ pub struct ServerSession {
     eof: bool,
     deadlines: Deadlines,
     idle_commands: u32,
+    messages: u32,
     errors: u32,
     delay: Option<Duration>,
     stats: Stats,
@@ -125,8 +126,9 @@ impl ServerSession {
             authenticated: false,
             shutdown: false,
             eof: false,
-            deadlines: Deadlines::new(now),
+            deadlines: Deadlines::new(now, &config.timeouts),
             idle_commands: 0,
+            messages: 0,
             errors: 0,
             delay: None,
             stats: Stats::default(),
@@ -451,6 +453,7 @@ impl ServerSession {
 
     fn count_message(&mut self, accepted: bool) {
         self.transaction = None;
+        self.messages = self.messages.saturating_add(1);
         if accepted {
             self.idle_commands = 0;
             self.errors = 0;

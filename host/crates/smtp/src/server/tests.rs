@@ -290,6 +290,15 @@ fn commands_that_lead_nowhere_end() {
     assert!(heard.ends_with("ok\r\n421 4.7.0 too many commands without a message\r\n"), "{heard}");
 }
 
+#[test]
+fn a_connection_ends_after_its_share_of_messages() {
+    let mut bench = Bench::new(|config| config.limits.messages_max = 1);
+    bench.run();
+    bench.say(OPENING);
+    let heard = bench.say(b".\r\nMAIL FROM:<a@b>\r\n");
+    assert!(heard.starts_with("250 2.0.0 queued\r\n421 4.7.0 enough"), "{heard}");
+}
+
 const OPENING: &[u8] = b"HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
 
 #[track_caller]

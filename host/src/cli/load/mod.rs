@@ -1,0 +1,3 @@
+//! `load`: traffic, measured.
+
+pub mod smtp;

@@ -1,0 +1,3 @@
+//! `send`: one message, answers shown.
+
+pub mod smtp;

@@ -1,0 +1,3 @@
+//! `sim`: peers that are not there.
+
+pub mod relay;

@@ -1,0 +1,3 @@
+//! Where messages go out: connectors and their sessions.
+
+pub mod smtp;

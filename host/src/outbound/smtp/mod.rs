@@ -1,0 +1,3 @@
+//! Mail goes out: connections to relays.
+
+pub mod connection;

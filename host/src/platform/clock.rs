@@ -1,0 +1,60 @@
+//! The clock: the only place that reads time.
+
+use std::time::{Duration, Instant};
+
+use message::Timestamp;
+
+/// Tells the time. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// Under test: the wall clock at the moment `started` of tokio's (pausable) clock.
+    simulated: Option<(Timestamp, tokio::time::Instant)>,
+}
+
+impl Clock {
+    /// The operating system's clock.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self { simulated: None }
+    }
+
+    /// A clock that starts at `start` and runs with tokio's, which a test may pause and advance.
+    #[must_use]
+    pub fn simulated(start: Timestamp) -> Self {
+        Self { simulated: Some((start, tokio::time::Instant::now())) }
+    }
+
+    /// The wall clock. It may jump; ids and schedules cope.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match self.simulated {
+            Some((start, started)) => start.after(started.elapsed()),
+            None => wall_clock(),
+        }
+    }
+
+    /// The monotonic clock, for timers of sessions.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    /// Waits.
+    pub async fn sleep(&self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Waits until `deadline` of the monotonic clock; for ever if there is none.
+    pub async fn sleep_until(&self, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn wall_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::from_ms(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0)))
+}
