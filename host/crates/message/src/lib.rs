@@ -3,6 +3,15 @@
 //! The nouns come first, in the order a message meets them: [`MessageId`] and [`Timestamp`],
 //! [`Address`], [`Content`], [`Message`]. The host, the plugin SDK's native tests and the tools
 //! share them, so that a test counts the same SMS parts as production does.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::expect_used,
+        clippy::unreachable,
+        clippy::as_conversions
+    )
+)]
 
 pub mod id;
 pub mod time;

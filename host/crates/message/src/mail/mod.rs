@@ -25,14 +25,42 @@ pub use structure::{MULTIPART_DEPTH_MAX, PARTS_MAX};
 pub use template::{Fields, Template, TemplateError};
 pub use view::{MailView, Part, TEXT_OCTETS_MAX};
 
+/// What a mail has to say to somebody who reads it as an SMS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmsFields {
+    /// The decoded subject.
+    pub subject: String,
+    /// The stripped text.
+    pub text: String,
+    /// Address of the first author.
+    pub from: String,
+    /// Address of the first recipient that the header names.
+    pub to: String,
+}
+
+impl SmsFields {
+    /// Takes them out of a mail; what it does not have is empty.
+    #[must_use]
+    pub fn of(view: &MailView, strip: &Strip) -> Self {
+        Self {
+            subject: view.subject().unwrap_or_default(),
+            text: strip.apply(view.text().unwrap_or_default()),
+            from: view.from().unwrap_or_default(),
+            to: view.to().unwrap_or_default(),
+        }
+    }
+
+    /// As a [`Template`] takes them.
+    #[must_use]
+    pub fn as_fields(&self) -> Fields<'_> {
+        Fields { subject: &self.subject, text: &self.text, from: &self.from, to: &self.to }
+    }
+}
+
 /// The text that a mail becomes as an SMS.
 #[must_use]
 pub fn to_sms_text(view: &MailView, template: &Template, strip: &Strip) -> String {
-    let subject = view.subject().unwrap_or_default();
-    let from = view.from().unwrap_or_default();
-    let to = view.to().unwrap_or_default();
-    let text = strip.apply(view.text().unwrap_or_default());
-    template.render(&Fields { subject: &subject, text: &text, from: &from, to: &to })
+    template.render(&SmsFields::of(view, strip).as_fields())
 }
 
 #[cfg(test)]

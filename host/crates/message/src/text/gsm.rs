@@ -43,7 +43,12 @@ const ABSENT: u8 = 0xFF;
 /// look-up.
 const LATIN: [u8; 256] = latin_table();
 
-#[expect(clippy::cast_possible_truncation, reason = "an index below 128; no try_from in const")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which has no try_from and would stop at a bad index"
+)]
 const fn latin_table() -> [u8; 256] {
     let mut table = [ABSENT; 256];
     let mut septet = 0;

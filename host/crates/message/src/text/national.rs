@@ -101,8 +101,8 @@ impl Shift {
     }
 
     /// Octets that its elements take in a user data header.
-    pub(super) const fn header_octets(self) -> usize {
-        (self.locking.is_some() as usize + self.single.is_some() as usize) * 3
+    pub(super) fn header_octets(self) -> usize {
+        (usize::from(self.locking.is_some()) + usize::from(self.single.is_some())) * 3
     }
 
     pub(super) const fn overrides(self) -> &'static [(u8, char)] {
