@@ -6,4 +6,5 @@ pub mod tls;
 pub mod wire;
 pub mod outbound;
 pub mod platform;
+pub mod sms;
 pub mod cli;

@@ -4,3 +4,4 @@
 pub mod load;
 pub mod send;
 pub mod sim;
+pub mod smpp_client;

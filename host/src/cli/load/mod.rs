@@ -1,3 +1,5 @@
 //! `load`: traffic, measured.
 
+pub mod histogram;
+pub mod smpp;
 pub mod smtp;

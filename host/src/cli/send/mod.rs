@@ -1,3 +1,4 @@
 //! `send`: one message, answers shown.
 
+pub mod smpp;
 pub mod smtp;

@@ -1,3 +1,4 @@
 //! `sim`: peers that are not there.
 
 pub mod relay;
+pub mod smsc;
