@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connector::{DefaultAlphabet, Numbering};
+use message::text::Alphabet;
+
+use super::check::Check;
+use super::connector::ALPHABETS;
+use super::connector::Numbering;
+use super::keys::{DAY, Key, Kind, MINUTE, Schema, key};
 use super::pattern::AddressPattern;
 use super::scalar::{Name, Network, Rate, Secret};
+use super::section::{Section, find_word};
 
 /// One entry of `accounts`.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +39,7 @@ pub struct Account {
     /// How long a receipt waits for it.
     pub receipts_ttl: Duration,
     /// What data_coding 0 means in what it sends and gets.
-    pub data_coding_0: DefaultAlphabet,
+    pub data_coding_0: Alphabet,
     /// Type of number and numbering plan for senders that come with 0/0.
     pub source: Numbering,
     /// The same for recipients.
@@ -75,4 +81,206 @@ pub enum BindType {
     Receiver,
     /// Both over one connection.
     Transceiver,
+}
+
+static KEYS: Schema = Schema {
+    about: "Who may send to us, and where answers for it go.",
+    keys: &[
+        key("smpp", Kind::Section(&SMPP), SMPP.about),
+        key("smtp", Kind::Section(&SMTP), SMTP.about),
+        key(
+            "rate",
+            Kind::Rate,
+            "The most that it may submit; more is answered with a throttle. Left out: no limit.",
+        ),
+        key(
+            "burst",
+            Kind::Int(1, 1_000_000),
+            "Messages that may come at once above `rate`; left out, those of one second.",
+        ),
+        key(
+            "window",
+            Kind::Int(1, 10_000),
+            "Unanswered requests in each direction of one session; left out, the listener's.",
+        ),
+        key(
+            "from",
+            Kind::Several(&Kind::AddressPattern),
+            "Senders that it may use; left out, any.",
+        ),
+        key("weight", Kind::Int(1, 1000), "Its share of a target that several accounts use.")
+            .or("1"),
+        key("queue_max", Kind::Int(1, 100_000_000), "Messages that may wait for it to bind.")
+            .or("1000000"),
+        key(
+            "assembling_max",
+            Kind::Int(1, 1_000_000),
+            "Incomplete concatenated messages that are kept for it.",
+        )
+        .or("10000"),
+        key("receipts_ttl", Kind::Duration(MINUTE, 30 * DAY), "How long a receipt waits for it.")
+            .or("3d"),
+        key(
+            "data_coding_0",
+            Kind::Word(&["gsm", "latin1", "ascii", "utf8", "gsm-packed"]),
+            "What data_coding 0 means in what it sends and gets.",
+        )
+        .or("gsm"),
+        key("source", Kind::Section(&NUMBERING), "Type of number for senders that come with 0/0."),
+        key("dest", Kind::Section(&NUMBERING), "Type of number for recipients that come with 0/0."),
+    ],
+};
+
+static SMPP: Schema = Schema {
+    about: "How it binds over SMPP.",
+    keys: &[
+        key("system_id", Kind::Octets(64), "The name; 15 octets by the standard.").required(),
+        key("password", Kind::Secret, "The password; 8 octets by the standard.").required(),
+        key("allow", Kind::Several(&Kind::Network), "Peers that may bind; left out, any."),
+        key("binds_max", Kind::Int(1, 10_000), "Sessions at one time.").or("10"),
+        key(
+            "bind_types",
+            Kind::Several(&Kind::Word(&["transceiver", "transmitter", "receiver"])),
+            "Kinds of bind that are accepted; left out, all.",
+        ),
+    ],
+};
+
+static SMTP: Schema = Schema {
+    about: "How it authenticates over SMTP.",
+    keys: &[
+        key("username", Kind::Octets(255), "The name in AUTH.").required(),
+        key("password", Kind::Secret, "The password in AUTH.").required(),
+        key("allow", Kind::Several(&Kind::Network), "Peers that may authenticate; left out, any."),
+    ],
+};
+
+/// The keys of a numbering; connectors have them too.
+pub(super) static NUMBERING: Schema = Schema {
+    about: "Type of number and numbering plan.",
+    keys: &[
+        key(
+            "ton",
+            Kind::Int(0, 255),
+            "Type of number (SMPP v3.4 §5.2.5); left out, by the look of the address.",
+        ),
+        key(
+            "npi",
+            Kind::Int(0, 255),
+            "Numbering plan indicator (SMPP v3.4 §5.2.6); left out, by the look of the address.",
+        ),
+    ],
+};
+
+/// The key at the top of the file.
+pub(super) const TOP: Key = key("accounts", Kind::Named(&KEYS), KEYS.about);
+
+/// Kinds of bind as written in YAML.
+pub(super) const BIND_TYPES: [(&str, BindType); 3] = [
+    ("transceiver", BindType::Transceiver),
+    ("transmitter", BindType::Transmitter),
+    ("receiver", BindType::Receiver),
+];
+
+impl Account {
+    /// Reads all of `accounts`.
+    pub(super) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Self> {
+        let mut accounts: Vec<Self> = Vec::new();
+        for (name, place, node) in top.named(check, "accounts") {
+            let section = Section::open(check, &KEYS, node, format!("accounts.{name}"));
+            let account = Self::read(check, &section, name);
+            if account.smpp.is_none()
+                && account.smtp.is_none()
+                && !section.has("smpp")
+                && !section.has("smtp")
+            {
+                let path = &section.path;
+                check.error(place, format!("{path} needs smpp or smtp: how it shows who it is"));
+            }
+            let unread = |it: bool, key| !it && section.has(key);
+            if unread(account.smpp.is_some(), "smpp") || unread(account.smtp.is_some(), "smtp") {
+                check.forgive(&account.name);
+            }
+            for other in &accounts {
+                let same_id = account.smpp.as_ref().zip(other.smpp.as_ref());
+                let same_user = account.smtp.as_ref().zip(other.smtp.as_ref());
+                if same_id.is_some_and(|(a, b)| a.system_id == b.system_id)
+                    || same_user.is_some_and(|(a, b)| a.username == b.username)
+                {
+                    let (path, other) = (&section.path, &other.name);
+                    check.error(place, format!("{path} calls itself the same as accounts.{other}"));
+                }
+            }
+            accounts.push(account);
+        }
+        accounts
+    }
+
+    fn read(check: &mut Check, section: &Section<'_>, name: Name) -> Self {
+        let rate = section.rate(check, "rate");
+        let one_second = rate.map_or(1, one_second_of);
+        Self {
+            name,
+            smpp: SmppCredentials::read(check, section),
+            smtp: SmtpCredentials::read(check, section),
+            rate,
+            burst: section.opt_int(check, "burst").unwrap_or(one_second),
+            window: section.opt_int(check, "window"),
+            from: AddressPattern::read_several(check, section, "from"),
+            weight: section.int(check, "weight"),
+            queue_max: section.int(check, "queue_max"),
+            assembling_max: section.int(check, "assembling_max"),
+            receipts_ttl: section.duration(check, "receipts_ttl"),
+            data_coding_0: section.word(check, "data_coding_0", &ALPHABETS),
+            source: Numbering::read(check, section, "source"),
+            dest: Numbering::read(check, section, "dest"),
+        }
+    }
+}
+
+/// How many messages a second of this rate has, at least one.
+pub(super) fn one_second_of(rate: Rate) -> u32 {
+    let seconds = u32::try_from(rate.per.as_secs()).unwrap_or(u32::MAX).max(1);
+    rate.count.div_ceil(seconds)
+}
+
+impl Numbering {
+    /// Reads `source` or `dest`.
+    pub(super) fn read(check: &mut Check, section: &Section<'_>, name: &str) -> Self {
+        let section = section.section(check, name, &NUMBERING);
+        Self { ton: section.opt_int(check, "ton"), npi: section.opt_int(check, "npi") }
+    }
+}
+
+impl SmppCredentials {
+    fn read(check: &mut Check, account: &Section<'_>) -> Option<Self> {
+        if !account.has("smpp") {
+            return None;
+        }
+        let section = account.section(check, "smpp", &SMPP);
+        let allow = section.networks(check, "allow");
+        let binds_max = section.int(check, "binds_max");
+        let bind_types = section.several(check, "bind_types", |text| find_word(text, &BIND_TYPES));
+        let bind_types = if bind_types.is_empty() {
+            BIND_TYPES.map(|(_, bind_type)| bind_type).to_vec()
+        } else {
+            bind_types
+        };
+        let password = section.opt_secret(check, "password");
+        let system_id = section.opt_text(check, "system_id")?;
+        Some(Self { system_id, password: password?, allow, binds_max, bind_types })
+    }
+}
+
+impl SmtpCredentials {
+    fn read(check: &mut Check, account: &Section<'_>) -> Option<Self> {
+        if !account.has("smtp") {
+            return None;
+        }
+        let section = account.section(check, "smtp", &SMTP);
+        let allow = section.networks(check, "allow");
+        let password = section.opt_secret(check, "password");
+        let username = section.opt_text(check, "username")?;
+        Some(Self { username, password: password?, allow })
+    }
 }

@@ -5,7 +5,14 @@
 //! secret is known. Each section has a file of its own here, with its types, its keys and its
 //! checks.
 
+mod load;
+mod check;
+mod finding;
+mod yaml;
+mod keys;
+mod section;
 mod scalar;
+mod secret;
 mod template;
 mod pattern;
 mod table;
@@ -17,24 +24,33 @@ mod connector;
 mod retry;
 mod plugin;
 mod route;
+mod case;
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use account::{Account, BindType, SmppCredentials, SmtpCredentials};
+pub use case::{Expectation, Outcome, TestCase, TestMessage};
+pub use check::CheckOptions;
 pub use connector::{
-    Breaker, ClientTls, Concat, Connector, ConnectorKind, DefaultAlphabet, IdFormat, Numbering,
-    OnUnknownOutcome, Reconnect, RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts,
-    SmtpConnector, StatusClass, TlsPolicy, Tlvs,
+    Breaker, ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome,
+    Reconnect, RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass,
+    TlsPolicy, Tlvs,
 };
 pub use domains::{Domains, NumberDomain, Resolved};
+pub use finding::{Finding, Severity};
 pub use listener::{
     BareNewlines, Listener, ListenerKind, ServerTls, SmppListener, SmppVersion, SmtpListener,
     SmtpServerTimeouts, TlsMode,
 };
+pub use load::{Loaded, load, load_text};
 pub use pattern::{AddressPattern, Glob, TextPattern};
 pub use plugin::{Grants, LookupConfig, OnError, PluginConfig, PluginLimits, Plugins};
+pub use reference::{json_schema, reference_markdown};
 pub use retry::{Delays, Retry};
 pub use route::{
     Action, Condition, Convert, DropAnswer, OnExcess, Receipts, Reply, RouteConfig, RouteOptions,
@@ -82,6 +98,13 @@ pub struct Config {
     pub tables: BTreeMap<Name, Arc<Table>>,
     /// `routes`, in the order in which they are tried.
     pub routes: Vec<Arc<RouteConfig>>,
-    /// Every file that this was read from: the main ones, included ones, tables and secrets.
+    /// `tests`.
+    pub tests: Vec<TestCase>,
+    /// `retry`: the schedule of targets and routes that have none of their own.
+    pub retry: Arc<Retry>,
+    /// Every file that this was read from: the main one, included ones, tables, secrets and
+    /// certificates.
     pub files: Vec<PathBuf>,
+    /// Folders whose listing decides which files are included.
+    pub folders: Vec<PathBuf>,
 }

@@ -6,8 +6,13 @@ use std::sync::Arc;
 use message::{Address, AddressKind};
 use regex::Regex;
 
+use super::check::{Check, Kindred};
+use super::keys::{Kind, Schema, key};
 use super::scalar::Name;
+use super::section::{Section, find_word};
+use super::server::is_domain;
 use super::table::Table;
+use super::yaml::Node;
 
 /// A pattern for an address.
 #[derive(Debug, Clone)]
@@ -16,7 +21,7 @@ pub enum AddressPattern {
     Exact(Box<str>),
     /// It begins so, in lower case.
     Prefix(Box<str>),
-    /// A mailbox in this domain, in lower case; `true` takes its subdomains too.
+    /// A mailbox in this domain, in lower case; with `true` in one below it instead.
     Domain(Box<str>, bool),
     /// A shape with `*`, `?` and `[a-z]`.
     Glob(Glob),
@@ -36,8 +41,8 @@ impl AddressPattern {
         match self {
             Self::Exact(exact) => value.eq_ignore_ascii_case(exact),
             Self::Prefix(prefix) => begins_with(value, prefix),
-            Self::Domain(domain, subdomains) => address.domain().is_some_and(|found| {
-                found.eq_ignore_ascii_case(domain) || (*subdomains && is_below(found, domain))
+            Self::Domain(domain, below) => address.domain().is_some_and(|found| {
+                if *below { is_below(found, domain) } else { found.eq_ignore_ascii_case(domain) }
             }),
             Self::Glob(glob) => glob.matches(value),
             Self::Regex(regex) => regex.is_match(value),
@@ -260,5 +265,153 @@ fn parse_set(chars: &mut std::str::Chars<'_>) -> Result<Token, String> {
             return Err(format!("the range {low}-{high} is empty"));
         }
         ranges.push((low.to_ascii_lowercase(), high.to_ascii_lowercase()));
+    }
+}
+
+/// What an address pattern may say in place of a plain address.
+pub(super) static ADDRESS: Schema = Schema {
+    about: "A pattern for an address; a plain text is the address itself. Letters compare without regard to case. With several keys one of them is enough.",
+    keys: &[
+        key("exact", Kind::Several(&Kind::Text), "This very address."),
+        key("prefix", Kind::Several(&Kind::Text), "It begins so."),
+        key(
+            "domain",
+            Kind::Several(&Kind::Text),
+            "A mailbox in this domain; with a leading dot, in one below it.",
+        ),
+        key(
+            "glob",
+            Kind::Several(&Kind::Text),
+            "A shape: `*` any run, `?` one character, `[0-9]` one of a set.",
+        ),
+        key(
+            "regex",
+            Kind::Several(&Kind::Text),
+            "A regular expression; it may match anywhere unless it has anchors.",
+        ),
+        key(
+            "table",
+            Kind::Several(&Kind::Name("tables")),
+            "The longest key of this table that it begins with is there.",
+        ),
+        key("value", Kind::Text, "The value that the table must have."),
+        key(
+            "kind",
+            Kind::Several(&Kind::Word(&["mailbox", "phone", "alphanumeric", "short_code"])),
+            "What it is.",
+        ),
+    ],
+};
+
+/// What a text pattern may say in place of a plain text.
+pub(super) static TEXT: Schema = Schema {
+    about: "A pattern for a text; a plain text is the whole text itself. Letters compare without regard to case. With several keys one of them is enough.",
+    keys: &[
+        key("exact", Kind::Several(&Kind::Text), "This very text."),
+        key("prefix", Kind::Several(&Kind::Text), "It begins so."),
+        key("contains", Kind::Several(&Kind::Text), "It has this somewhere."),
+        key("glob", Kind::Several(&Kind::Text), "A shape, see address patterns."),
+        key("regex", Kind::Several(&Kind::Text), "A regular expression."),
+        key("present", Kind::Flag, "It is there at all, or is not."),
+    ],
+};
+
+const KINDS: [(&str, AddressKind); 4] = [
+    ("mailbox", AddressKind::Mailbox),
+    ("phone", AddressKind::Phone),
+    ("alphanumeric", AddressKind::Alphanumeric),
+    ("short_code", AddressKind::ShortCode),
+];
+
+/// The largest program that one regular expression may become, in octets.
+const REGEX_OCTETS_MAX: usize = 1 << 20;
+
+fn parse_regex(text: &str) -> Result<Regex, String> {
+    regex::RegexBuilder::new(text).size_limit(REGEX_OCTETS_MAX).build().map_err(|error| {
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        format!("not a regular expression: {}", last.strip_prefix("error: ").unwrap_or(last))
+    })
+}
+
+fn lower(text: &str) -> Result<Box<str>, String> {
+    if text.is_empty() {
+        return Err("an empty pattern matches nothing that anybody means".to_owned());
+    }
+    Ok(text.to_ascii_lowercase().into())
+}
+
+impl AddressPattern {
+    /// Reads one or several patterns.
+    pub(super) fn read_several(check: &mut Check, section: &Section<'_>, name: &str) -> Vec<Self> {
+        let mut patterns = Vec::new();
+        for item in section.opt(name).map_or(&[][..], Node::items) {
+            if let Some(text) = item.text() {
+                patterns.push(Self::Exact(text.to_ascii_lowercase().into()));
+            } else {
+                let section = Section::open(check, &ADDRESS, item, section.at(name));
+                Self::read_map(check, &section, &mut patterns);
+                if item.entries().is_some_and(<[_]>::is_empty) {
+                    check.error(item.place, format!("{} is an empty pattern", section.path));
+                }
+            }
+        }
+        patterns
+    }
+
+    fn read_map(check: &mut Check, section: &Section<'_>, patterns: &mut Vec<Self>) {
+        patterns.extend(section.several(check, "exact", |text| lower(text).map(Self::Exact)));
+        patterns.extend(section.several(check, "prefix", |text| lower(text).map(Self::Prefix)));
+        patterns.extend(section.several(check, "domain", |text| {
+            let (domain, below) =
+                text.strip_prefix('.').map_or((text, false), |domain| (domain, true));
+            if is_domain(domain) {
+                lower(domain).map(|domain| Self::Domain(domain, below))
+            } else {
+                Err(format!("\"{text}\" is not a domain"))
+            }
+        }));
+        patterns.extend(section.several(check, "glob", |text| Glob::parse(text).map(Self::Glob)));
+        patterns.extend(section.several(check, "regex", |text| parse_regex(text).map(Self::Regex)));
+        patterns
+            .extend(section.several(check, "kind", |text| find_word(text, &KINDS).map(Self::Kind)));
+        let value = section.opt_text(check, "value");
+        for name in section.names(check, "table", Kindred::Table).unwrap_or_default() {
+            let table = check.table(&name);
+            patterns.push(Self::Table(name, table, value.clone()));
+        }
+        if value.is_some() && !section.has("table") {
+            let path = section.at("value");
+            check.error(section.place, format!("{path} has no meaning without table"));
+        }
+    }
+}
+
+impl TextPattern {
+    /// Reads one or several patterns; `path` is where they stand, for messages.
+    pub(super) fn read_several(check: &mut Check, node: &Node, path: &str) -> Vec<Self> {
+        let mut patterns = Vec::new();
+        for item in node.items() {
+            if let Some(text) = item.text() {
+                patterns.push(Self::Exact(text.into()));
+                continue;
+            }
+            let section = Section::open(check, &TEXT, item, path.to_owned());
+            patterns.extend(section.several(check, "exact", |text| Ok(Self::Exact(text.into()))));
+            patterns.extend(section.several(check, "prefix", |text| lower(text).map(Self::Prefix)));
+            patterns
+                .extend(section.several(check, "contains", |text| lower(text).map(Self::Contains)));
+            patterns
+                .extend(section.several(check, "glob", |text| Glob::parse(text).map(Self::Glob)));
+            patterns
+                .extend(section.several(check, "regex", |text| parse_regex(text).map(Self::Regex)));
+            if section.has("present") {
+                patterns.push(Self::Present(section.flag(check, "present")));
+            }
+            if item.entries().is_some_and(<[_]>::is_empty) {
+                check.error(item.place, format!("{path} is an empty pattern"));
+            }
+        }
+        patterns
     }
 }

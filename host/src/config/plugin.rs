@@ -4,8 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check::{Check, Kindred};
+use super::keys::{DAY, GIB, Key, Kind, MIB, MINUTE, Schema, key};
 use super::pattern::AddressPattern;
 use super::scalar::{Name, Rate};
+use super::section::{Section, find_word};
+use super::yaml::{Node, Value};
 
 /// `plugins` as a whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,4 +105,276 @@ pub struct LookupConfig {
     pub cache: Duration,
     /// The most that is asked.
     pub rate: Option<Rate>,
+}
+
+static KEYS: Schema = Schema {
+    about: "One plugin.",
+    keys: &[
+        key("name", Kind::Text, "Its name in routes, logs and metrics.").required(),
+        key("module", Kind::Text, "A bare file name in the folder.").required(),
+        key("on", Kind::Several(&Kind::Name("listeners and connectors")), "Doors at which it runs; left out, all."),
+        key("config", Kind::Free, "What its `init` is given, as JSON."),
+        key("on_error", Kind::Word(&["retry", "refuse", "next", "reject", "hold"]), "What happens to a message at which it faults: accepted and run again later, \"try again\", as if it were not there, refused, held.").or("retry"),
+        key("grants", Kind::Section(&GRANTS), GRANTS.about),
+        key("limits", Kind::Section(&LIMITS), LIMITS.about),
+        key("sha256", Kind::Octets(64), "The only bytes that are accepted, as 64 hexadecimal digits."),
+    ],
+};
+
+static GRANTS: Schema = Schema {
+    about: "What a plugin may do beyond judging and rewriting.",
+    keys: &[
+        key(
+            "recipients",
+            Kind::Several(&Kind::AddressPattern),
+            "Recipients that it may set; left out, none.",
+        ),
+        key("source", Kind::Flag, "It may change the sender.").or("false"),
+        key("fork", Kind::Int(0, 32), "Forks that one call may make.").or("0"),
+        key(
+            "targets",
+            Kind::Several(&Kind::Name("connectors and accounts")),
+            "Targets that it may route to; left out, none.",
+        ),
+        key(
+            "imports",
+            Kind::Several(&Kind::Word(IMPORTS)),
+            "Interfaces that it may import beyond the message; left out, all.",
+        ),
+        key("lookups", Kind::Several(&Kind::Name("lookups")), "Look-ups that it may ask."),
+    ],
+};
+
+static LIMITS: Schema = Schema {
+    about: "What one call of a plugin may use up.",
+    keys: &[
+        key("time", Kind::Duration(1, MINUTE), "Wall-clock time.").or("200ms"),
+        key("cpu", Kind::Duration(1, MINUTE), "Processor time.").or("50ms"),
+        key("memory", Kind::Size(MIB, GIB), "Memory of one instance.").or("16MiB"),
+        key("instances", Kind::Int(1, 10_000), "Instances at one time.").or("64"),
+        key("kv", Kind::Size(0, GIB), "Keys and values that it keeps.").or("16MiB"),
+    ],
+};
+
+static FOLDER: Schema = Schema {
+    about: "Plugins and the folder that they come from.",
+    keys: &[
+        key("folder", Kind::Path, "The folder that modules are read from; only its owner may write there.").or("plugins"),
+        key("auto", Kind::Flag, "Modules in the folder that are not listed run too, after the listed ones, in the order of their names.").or("false"),
+        key("auto_grants", Kind::Section(&GRANTS), "What those may do."),
+        key("list", Kind::Listed(&KEYS), "Plugins in the order in which they run."),
+    ],
+};
+
+static LOOKUP: Schema = Schema {
+    about: "A slow question that plugins may ask by this name, over HTTP.",
+    keys: &[
+        key("url", Kind::Template(&["key"]), "The address, with `{key}` where the key goes.")
+            .required(),
+        key("timeout", Kind::Duration(10, MINUTE), "Time for an answer.").or("2s"),
+        key("cache", Kind::Duration(0, DAY), "How long an answer is kept.").or("1m"),
+        key("rate", Kind::Rate, "The most that is asked."),
+    ],
+};
+
+const IMPORTS: &[&str] =
+    &["log", "kv", "metrics", "tables", "targets", "lookup", "clock", "random"];
+
+static LIST: Kind = Kind::Listed(&KEYS);
+static FOLDER_MAP: Kind = Kind::Section(&FOLDER);
+
+/// The keys at the top of the file.
+pub(super) const TOP: [Key; 3] = [
+    key(
+        "plugins",
+        Kind::Either(&LIST, &FOLDER_MAP),
+        "Plugins in the order in which they run: a list, or a map with the list and its folder.",
+    ),
+    key(
+        "plugin_folder",
+        Kind::Path,
+        "The folder that modules are read from, where `plugins` is a list.",
+    )
+    .or("plugins"),
+    key("lookups", Kind::Named(&LOOKUP), LOOKUP.about),
+];
+
+impl Plugins {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Self {
+        let node = top.opt("plugins");
+        if let Some(Node { value: Value::Map(_), .. }) = node {
+            let section = top.section(check, "plugins", &FOLDER);
+            let grants = section.section(check, "auto_grants", &GRANTS);
+            return Self {
+                folder: section.opt_path(check, "folder").unwrap_or_default(),
+                auto: section.flag(check, "auto"),
+                auto_grants: Grants::read(check, &grants),
+                list: PluginConfig::read_all(check, section.opt("list")),
+            };
+        }
+        let folder = top.opt_path(check, "plugin_folder").unwrap_or_default();
+        let list = PluginConfig::read_all(check, node);
+        Self { folder, auto: false, auto_grants: Grants::default(), list }
+    }
+}
+
+impl PluginConfig {
+    fn read_all(check: &mut Check, list: Option<&Node>) -> Vec<Arc<Self>> {
+        let mut plugins: Vec<Arc<Self>> = Vec::new();
+        for item in list.map_or(&[][..], Node::items) {
+            let plugin = Self::read(check, item);
+            if plugins.iter().any(|other| other.name == plugin.name && !plugin.name.is_empty()) {
+                let name = &plugin.name;
+                check.error(item.place, format!("there are two plugins called \"{name}\""));
+            }
+            plugins.push(Arc::new(plugin));
+        }
+        plugins
+    }
+
+    fn read(check: &mut Check, node: &Node) -> Self {
+        let section = Section::open(check, &KEYS, node, "plugins".to_owned());
+        let name = section.own_name(check, "name");
+        let section = section.renamed(format!("plugins.{name}"));
+        let module = section.text(check, "module");
+        if module.contains(['/', '\\'])
+            || module.starts_with('.')
+            || (!module.is_empty() && !module.ends_with(".wasm"))
+        {
+            let place = section.opt("module").map_or(section.place, |node| node.place);
+            let path = section.at("module");
+            check.error_with(
+                place,
+                format!("{path}: \"{module}\" is not a bare file name that ends in .wasm"),
+                "put the file into the plugin folder and give its name only",
+            );
+        }
+        let (grants, limits) =
+            (section.section(check, "grants", &GRANTS), section.section(check, "limits", &LIMITS));
+        Self {
+            name,
+            module,
+            on: section.names(check, "on", Kindred::Door),
+            config_json: section
+                .opt("config")
+                .map_or_else(|| "null".into(), |node| to_json(check, node).to_string().into()),
+            on_error: section.word(check, "on_error", &ON_ERROR),
+            grants: Grants::read(check, &grants),
+            limits: PluginLimits {
+                time: limits.duration(check, "time"),
+                cpu: limits.duration(check, "cpu"),
+                memory_bytes: limits.size(check, "memory"),
+                instances: limits.int(check, "instances"),
+                kv_bytes: limits.size(check, "kv"),
+            },
+            sha256: read_sha256(check, &section),
+        }
+    }
+}
+
+const ON_ERROR: [(&str, OnError); 5] = [
+    ("retry", OnError::Retry),
+    ("refuse", OnError::Refuse),
+    ("next", OnError::Next),
+    ("reject", OnError::Reject),
+    ("hold", OnError::Hold),
+];
+
+fn read_sha256(check: &mut Check, section: &Section<'_>) -> Option<[u8; 32]> {
+    let text = section.opt_text(check, "sha256")?;
+    let mut hash = [0; 32];
+    let pairs = text.as_bytes().chunks_exact(2);
+    let exact = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !exact {
+        let place = section.opt("sha256").map_or(section.place, |node| node.place);
+        check.error(place, format!("{} is 64 hexadecimal digits", section.at("sha256")));
+        return None;
+    }
+    for (octet, pair) in hash.iter_mut().zip(pairs) {
+        *octet = std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .unwrap_or_default();
+    }
+    Some(hash)
+}
+
+impl Grants {
+    fn read(check: &mut Check, section: &Section<'_>) -> Self {
+        let imports = section.several(check, "imports", |text| {
+            let words: Vec<(&str, &str)> = IMPORTS.iter().map(|word| (*word, *word)).collect();
+            find_word(text, &words).map(Arc::from)
+        });
+        Self {
+            recipients: AddressPattern::read_several(check, section, "recipients"),
+            source: section.flag(check, "source"),
+            fork: section.int(check, "fork"),
+            targets: section.names(check, "targets", Kindred::Target).unwrap_or_default(),
+            imports: section.has("imports").then_some(imports),
+            lookups: section.names(check, "lookups", Kindred::Lookup).unwrap_or_default(),
+        }
+    }
+}
+
+impl LookupConfig {
+    /// Reads all of `lookups`.
+    pub(super) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Self> {
+        let mut lookups = Vec::new();
+        for (name, place, node) in top.named(check, "lookups") {
+            let section = Section::open(check, &LOOKUP, node, format!("lookups.{name}"));
+            let url = section.opt_template(check, "url");
+            let url = url.as_ref().map_or("", super::template::Template::source);
+            let known = url.starts_with("https://") || url.starts_with("http://");
+            if section.has("url") && !(known && url.contains("{key}")) {
+                let path = section.at("url");
+                check
+                    .error(place, format!("{path} is an http or https address with {{key}} in it"));
+            }
+            lookups.push(Self {
+                name,
+                url: url.into(),
+                timeout: section.duration(check, "timeout"),
+                cache: section.duration(check, "cache"),
+                rate: section.rate(check, "rate"),
+            });
+        }
+        lookups
+    }
+}
+
+/// The YAML of a plugin's `config` as JSON: plain scalars become numbers and truth values where they
+/// look like them, quoted ones stay texts.
+fn to_json(check: &mut Check, node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Scalar(scalar) if !scalar.plain => (&*scalar.text).into(),
+        Value::Scalar(scalar) => plain_to_json(&scalar.text),
+        Value::List(items) => items.iter().map(|item| to_json(check, item)).collect(),
+        Value::Map(entries) => {
+            let mut map = serde_json::Map::new();
+            for (key, value) in entries {
+                match key.text() {
+                    Some(key) => {
+                        map.insert(key.to_owned(), to_json(check, value));
+                    }
+                    None => check.error(key.place, format!("a key is a word, not {}", key.kind())),
+                }
+            }
+            map.into()
+        }
+    }
+}
+
+fn plain_to_json(text: &str) -> serde_json::Value {
+    // "+33612345678" and "007" are texts: a leading plus or zero would be lost.
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let leading_zero = digits.starts_with('0') && digits.bytes().nth(1).is_some_and(|b| b != b'.');
+    let numeric = digits.starts_with(|c: char| c.is_ascii_digit()) && !leading_zero;
+    match text {
+        "true" => true.into(),
+        "false" => false.into(),
+        _ if numeric => serde_json::from_str::<serde_json::Number>(text)
+            .map_or_else(|_| text.into(), Into::into),
+        _ => text.into(),
+    }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use message::Address;
 
+use super::check::{Check, Kindred};
+use super::keys::{DAY, GIB, HOUR, Key, Kind, MIB, MINUTE, SECOND, Schema, key};
 use super::scalar::{Name, Secret};
+use super::section::Section;
 
 /// `node`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,4 +113,264 @@ pub struct Bounces {
     pub from: Address,
     /// The domain of the envelope senders whose bounces come back to us, if any.
     pub return_domain: Option<Arc<str>>,
+}
+
+static NODE: Schema = Schema {
+    about: "This node.",
+    keys: &[
+        key("id", Kind::Int(0, 1023), "Part of every message id; different on each node that shares targets.").or("0").restart(),
+        key("hostname", Kind::Octets(255), "The name that this node uses where no other is given.").or("localhost"),
+        key("drafts_max", Kind::Size(MIB, 64 * GIB), "Memory for messages being received at all doors together; beyond it doors answer \"later\".").or("256MiB"),
+        key("drain_timeout", Kind::Duration(0, HOUR), "Time to finish what is in flight after SIGTERM.").or("30s"),
+    ],
+};
+
+static SPOOL: Schema = Schema {
+    about: "Where messages are kept until they are delivered.",
+    keys: &[
+        key("path", Kind::Path, "The folder of the spool.").or("spool").restart(),
+        key(
+            "memory",
+            Kind::Flag,
+            "Keep everything in memory; a restart loses it. For tests and demonstrations.",
+        )
+        .or("false")
+        .restart(),
+        key(
+            "free_min",
+            Kind::Size(0, 1024 * GIB),
+            "Free disk space below which nothing is accepted.",
+        )
+        .or("512MiB"),
+        key(
+            "messages_max",
+            Kind::Int(1, 1_000_000_000),
+            "Messages in all states at which nothing more is accepted.",
+        )
+        .or("10000000"),
+        key("cache", Kind::Size(MIB, 64 * GIB), "Memory that the store uses as a cache.")
+            .or("32MiB")
+            .restart(),
+        key(
+            "held_ttl",
+            Kind::Duration(MINUTE, 365 * DAY),
+            "How long held messages and their evidence are kept.",
+        )
+        .or("14d"),
+        key(
+            "receipts_ttl",
+            Kind::Duration(MINUTE, 90 * DAY),
+            "How long a late receipt still finds its message.",
+        )
+        .or("7d"),
+        key(
+            "early_receipts_ttl",
+            Kind::Duration(SECOND, DAY),
+            "How long a receipt waits for the answer to its submit.",
+        )
+        .or("10m"),
+    ],
+};
+
+static JOURNAL: Schema = Schema {
+    about: "One JSON line for every message's fate, in a file of its own.",
+    keys: &[
+        key("path", Kind::Path, "The file.").required().restart(),
+        key("file_max", Kind::Size(MIB, 64 * GIB), "Size at which a new file begins.").or("100MiB"),
+        key("files_max", Kind::Int(1, 10_000), "Files that are kept.").or("10"),
+    ],
+};
+
+static ADMIN: Schema = Schema {
+    about: "How this node is watched and steered.",
+    keys: &[
+        key(
+            "http",
+            Kind::Socket,
+            "Address of health, metrics and, with the token, everything else.",
+        )
+        .restart(),
+        key("token", Kind::Secret, "What an HTTP client shows for more than health and metrics."),
+        key("socket", Kind::Path, "The socket of the command line.").or("wirepost.sock").restart(),
+    ],
+};
+
+static LOG: Schema = Schema {
+    about: "What is logged, and how.",
+    keys: &[
+        key("filter", Kind::Text, "Which records: `error`, `warn`, `info`, `debug`, `trace`, or by module: `wirepost=debug,info`.").or("info"),
+        key("format", Kind::Word(&["human", "json"]), "One line for people, or one JSON object.").or("human").restart(),
+        key("addresses", Kind::Word(&["hashed", "clear"]), "`hashed` shows a keyed hash and the last two digits.").or("hashed"),
+    ],
+};
+
+static BOUNCES: Schema = Schema {
+    about: "How senders of mail hear of failures. Required with any SMTP listener.",
+    keys: &[
+        key("via", Kind::Name("connectors"), "The SMTP connector that carries bounces.").required(),
+        key("from", Kind::Octets(254), "The mailbox in their `From` field.").required(),
+        key(
+            "return_domain",
+            Kind::Octets(255),
+            "The domain of the envelope senders that we give to mail made from SMS, so that bounces become receipts.",
+        ),
+    ],
+};
+
+/// The keys of these sections at the top of the file.
+pub(super) const TOP: [Key; 6] = [
+    key("node", Kind::Section(&NODE), NODE.about),
+    key("spool", Kind::Section(&SPOOL), SPOOL.about),
+    key("journal", Kind::Section(&JOURNAL), JOURNAL.about),
+    key("admin", Kind::Section(&ADMIN), ADMIN.about),
+    key("log", Kind::Section(&LOG), LOG.about),
+    key("bounces", Kind::Section(&BOUNCES), BOUNCES.about),
+];
+
+impl Node {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Self {
+        let section = top.section(check, "node", &NODE);
+        Self {
+            id: section.int(check, "id"),
+            hostname: hostname(check, &section, "hostname").unwrap_or_else(|| "localhost".into()),
+            drafts_bytes_max: section.size(check, "drafts_max"),
+            drain_timeout: section.duration(check, "drain_timeout"),
+        }
+    }
+}
+
+/// A host name of letters, digits, dots and hyphens, if the key is there or has a default.
+pub(super) fn hostname(check: &mut Check, section: &Section<'_>, name: &str) -> Option<Arc<str>> {
+    let text = section.opt_text(check, name)?;
+    if is_domain(&text) {
+        return Some(text);
+    }
+    let place = section.opt(name).map_or(section.place, |node| node.place);
+    check.error(place, format!("{}: \"{text}\" is not a host name", section.at(name)));
+    None
+}
+
+/// Whether the text is a domain name (RFC 1123 §2.1), or looks enough like one.
+pub(super) fn is_domain(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 255
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+}
+
+impl SpoolConfig {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Self {
+        let section = top.section(check, "spool", &SPOOL);
+        let path = section.opt_path(check, "path").unwrap_or_default();
+        let memory = section.flag(check, "memory");
+        if memory && section.has("path") {
+            check.warning(
+                section.place,
+                "spool.path has no effect with spool.memory",
+                "remove one of them",
+            );
+        }
+        Self {
+            place: if memory { SpoolPlace::Memory } else { SpoolPlace::Disk(path) },
+            free_bytes_min: section.size(check, "free_min"),
+            messages_max: section.int(check, "messages_max"),
+            cache_bytes: section.size(check, "cache"),
+            held_ttl: section.duration(check, "held_ttl"),
+            receipts_ttl: section.duration(check, "receipts_ttl"),
+            early_receipts_ttl: section.duration(check, "early_receipts_ttl"),
+        }
+    }
+}
+
+impl JournalConfig {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Option<Self> {
+        if !top.has("journal") {
+            return None;
+        }
+        let section = top.section(check, "journal", &JOURNAL);
+        Some(Self {
+            path: section.opt_path(check, "path").unwrap_or_default(),
+            file_bytes_max: section.size(check, "file_max"),
+            files_max: section.int(check, "files_max"),
+        })
+    }
+}
+
+impl AdminConfig {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Self {
+        let section = top.section(check, "admin", &ADMIN);
+        let http = section.sockets(check, "http").into_iter().next();
+        let token = section.opt_secret(check, "token");
+        if let (Some(http), None) = (http, &token)
+            && !http.ip().is_loopback()
+        {
+            check.warning(
+                section.place,
+                format!(
+                    "admin.http listens on {http}, and everybody who gets there sees the metrics"
+                ),
+                "bind it to 127.0.0.1, or let a firewall decide",
+            );
+        }
+        let socket = section.opt_path(check, "socket").unwrap_or_default();
+        Self { http, token, socket }
+    }
+}
+
+impl LogConfig {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Self {
+        let section = top.section(check, "log", &LOG);
+        let filter = section.text(check, "filter");
+        if filter.parse::<tracing_subscriber::filter::Targets>().is_err() {
+            let place = section.opt("filter").map_or(section.place, |node| node.place);
+            check.error_with(
+                place,
+                format!("log.filter: \"{filter}\" is not a filter"),
+                "write a level such as info, or a list such as wirepost=debug,info",
+            );
+        }
+        Self {
+            filter,
+            format: section.word(
+                check,
+                "format",
+                &[("human", LogFormat::Human), ("json", LogFormat::Json)],
+            ),
+            addresses: section.word(
+                check,
+                "addresses",
+                &[("hashed", LogAddresses::Hashed), ("clear", LogAddresses::Clear)],
+            ),
+        }
+    }
+}
+
+impl Bounces {
+    pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Option<Self> {
+        if !top.has("bounces") {
+            return None;
+        }
+        let section = top.section(check, "bounces", &BOUNCES);
+        let via = section.name(check, "via", Kindred::SmtpConnector)?;
+        let from = section.opt_text(check, "from")?;
+        if !is_mailbox(&from) {
+            let place = section.opt("from").map_or(section.place, |node| node.place);
+            check.error(place, format!("bounces.from: \"{from}\" is not a mailbox"));
+        }
+        let return_domain = hostname(check, &section, "return_domain");
+        Some(Self { via, from: Address::mailbox(from), return_domain })
+    }
+}
+
+/// Whether the text is a local part, an `@` and a domain.
+pub(super) fn is_mailbox(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && local.len() <= 64
+            && !local
+                .contains(|c: char| c.is_whitespace() || c.is_control() || c == '<' || c == '>')
+            && is_domain(domain)
+    })
 }

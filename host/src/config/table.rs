@@ -1,10 +1,13 @@
 //! `tables`: named lists of keys and values that routes and plugins look things up in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::check::Check;
+use super::keys::{Key, Kind, Schema, key};
 use super::scalar::{Name, Network};
+use super::section::Section;
 
 /// One entry of `tables`, loaded.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,5 +94,125 @@ impl Prices {
     #[must_use]
     pub fn targets(&self, recipient: &str) -> Option<&Arc<[Name]>> {
         self.key_lengths.iter().find_map(|&length| self.rows.get(recipient.get(..length)?))
+    }
+}
+
+static KEYS: Schema = Schema {
+    about: "A named list of keys and values that routes and plugins look things up in, by key, by longest prefix or by address.",
+    keys: &[
+        key(
+            "file",
+            Kind::Path,
+            "A file with a line `key,value` for each row; lines that begin with `#` do not count.",
+        ),
+        key("rows", Kind::MapOf("a key", &Kind::Text), "The rows themselves."),
+    ],
+};
+
+/// The key at the top of the file.
+pub(super) const TOP: Key = key("tables", Kind::Named(&KEYS), KEYS.about);
+
+/// The largest file of a table, in octets.
+const FILE_OCTETS_MAX: u64 = 256 << 20;
+
+impl Table {
+    /// Reads all of `tables`.
+    pub(super) fn read_all(check: &mut Check, top: &Section<'_>) -> BTreeMap<Name, Arc<Self>> {
+        let mut tables = BTreeMap::new();
+        for (name, place, node) in top.named(check, "tables") {
+            let section = Section::open(check, &KEYS, node, format!("tables.{name}"));
+            if section.has("file") == section.has("rows") {
+                let path = &section.path;
+                check.error(place, format!("{path} needs one of file and rows"));
+            }
+            let mut rows = read_file(check, &section);
+            rows.extend(read_rows(check, &section));
+            tables.insert(name, Arc::new(Self::new(rows)));
+        }
+        tables
+    }
+
+    /// Keys and values in no order that matters.
+    pub(super) fn rows(&self) -> Vec<(&str, &Arc<str>)> {
+        let mut rows: Vec<_> = self.rows.iter().map(|(key, value)| (&**key, value)).collect();
+        rows.sort_unstable();
+        rows
+    }
+}
+
+fn read_file(check: &mut Check, section: &Section<'_>) -> Vec<(Box<str>, Arc<str>)> {
+    let Some(path) = section.opt_path(check, "file") else { return Vec::new() };
+    let place = section.opt("file").map_or(section.place, |node| node.place);
+    let at = section.at("file");
+    let text = match check.read_named(&path, FILE_OCTETS_MAX) {
+        Ok(text) => text,
+        Err(problem) => {
+            check.error(place, format!("{at}: cannot read {}: {problem}", path.display()));
+            return Vec::new();
+        }
+    };
+    let mut rows = Vec::new();
+    let mut keys = std::collections::HashSet::new();
+    for (line, number) in text.lines().zip(1..) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (key, value) = line.split_once(',').unwrap_or((line, ""));
+        let (key, value) = (key.trim(), value.trim());
+        if !keys.insert(key) {
+            check.error(place, format!("{at}: line {number}: \"{key}\" is there twice"));
+        }
+        rows.push((key.into(), value.into()));
+    }
+    rows
+}
+
+fn read_rows(check: &mut Check, section: &Section<'_>) -> Vec<(Box<str>, Arc<str>)> {
+    let Some(node) = section.opt("rows") else { return Vec::new() };
+    let mut rows = Vec::new();
+    for (key, value) in node.entries().unwrap_or_default() {
+        match (key.text(), value.text()) {
+            (Some(key), Some(value)) => rows.push((key.into(), value.into())),
+            _ => check.error(key.place, format!("{} has single values only", section.at("rows"))),
+        }
+    }
+    if node.entries().is_none() {
+        check.error(node.place, format!("{} is a map", section.at("rows")));
+    }
+    rows
+}
+
+impl Prices {
+    /// Reads a table whose values are `target=price target=price`, and sorts each by price.
+    ///
+    /// # Errors
+    ///
+    /// A sentence about the first row that says something else.
+    pub(super) fn from_table(table: &Table) -> Result<Self, String> {
+        let mut rows = Vec::new();
+        for (key, value) in table.rows() {
+            let mut offers = Vec::new();
+            for offer in value.split_whitespace() {
+                let price = offer.split_once('=').and_then(|(target, price)| {
+                    let price: f64 = price.parse().ok()?;
+                    (price.is_finite() && !target.is_empty()).then_some((price, Name::from(target)))
+                });
+                offers.push(price.ok_or_else(|| {
+                    format!("the row \"{key}\" has \"{offer}\", which is not target=price")
+                })?);
+            }
+            offers.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+            let targets: Arc<[Name]> = offers.into_iter().map(|(_, target)| target).collect();
+            rows.push((key.into(), targets));
+        }
+        Ok(Self::new(rows))
+    }
+
+    /// Every target that the list names.
+    pub(super) fn names(&self) -> std::collections::BTreeSet<Name> {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_unstable();
+        rows.into_iter().flat_map(|(_, targets)| targets.iter().cloned()).collect()
     }
 }

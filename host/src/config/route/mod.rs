@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use message::Protocol;
 
+mod condition;
+mod hours;
+mod read;
+mod reach;
+
+pub(super) use read::{TOP, read_all};
+
 use super::pattern::{AddressPattern, TextPattern};
 use super::retry::Retry;
 use super::scalar::Name;
@@ -21,6 +28,8 @@ pub struct RouteConfig {
     pub action: Action,
     /// How they are sent.
     pub options: Arc<RouteOptions>,
+    /// The file and line that it stands in, for `explain`.
+    pub place: Arc<str>,
 }
 
 /// Which messages a route takes.

@@ -5,10 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use message::text::Alphabet;
+
 use super::account::BindType;
 use super::listener::SmppVersion;
 use super::retry::Retry;
 use super::scalar::{Name, Rate, Secret};
+
+mod read;
+
+pub(super) use read::{ALPHABETS, RETRY, TOP};
 
 /// One entry of `connectors`.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,9 +88,9 @@ pub struct SmppConnector {
     /// Pauses between attempts to bind.
     pub reconnect: Reconnect,
     /// What data_coding 0 means in what we send.
-    pub data_coding_0_out: DefaultAlphabet,
+    pub data_coding_0_out: Alphabet,
     /// What data_coding 0 means in what we get.
-    pub data_coding_0_in: DefaultAlphabet,
+    pub data_coding_0_in: Alphabet,
     /// How a text that is longer than one SMS is sent.
     pub concat: Concat,
     /// Whether optional parameters are sent.
@@ -126,21 +132,6 @@ pub struct Numbering {
     pub ton: Option<u8>,
     /// Numbering plan indicator.
     pub npi: Option<u8>,
-}
-
-/// What data_coding 0 stands for at a peer; the standard leaves it open (SMPP v3.4 §5.2.19).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DefaultAlphabet {
-    /// GSM 03.38, one septet in an octet.
-    Gsm,
-    /// GSM 03.38, eight septets in seven octets.
-    GsmPacked,
-    /// ISO 8859-1.
-    Latin1,
-    /// ASCII.
-    Ascii,
-    /// UTF-8.
-    Utf8,
 }
 
 /// How the parts of a long text say that they belong together.

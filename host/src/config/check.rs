@@ -1,0 +1,382 @@
+//! The state of one check: the files read so far, what was found in them, and the names that must
+//! turn out to exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::finding::{Finding, Severity, did_you_mean};
+use super::scalar::Name;
+use super::table::Table;
+use super::yaml::{self, FILE_BYTES_MAX, Node, Place, Value};
+
+/// What a check may look at beyond the YAML.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckOptions {
+    /// Environment variables, secrets and certificates are looked up. Without, they are taken to be
+    /// there, so that a configuration can be checked on another machine.
+    pub environment: bool,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { environment: true }
+    }
+}
+
+/// A check under way.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) options: CheckOptions,
+    /// The folder of the main file.
+    folder: PathBuf,
+    sources: Vec<Source>,
+    notes: Vec<Note>,
+    references: Vec<Reference>,
+    /// Entries that are there but could not be read: what refers to them is not at fault.
+    broken: BTreeSet<Name>,
+    /// Tables, which are read before everything that refers to them.
+    pub(super) tables: BTreeMap<Name, Arc<Table>>,
+    /// Folders whose listing the configuration depends on.
+    pub(super) folders: Vec<PathBuf>,
+    /// Files that the configuration depends on.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// A file with YAML in it.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    lines: Vec<Box<str>>,
+    /// Others than owner and group may read it.
+    world_readable: bool,
+    /// Where secrets stand, to be masked in snippets.
+    masked: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Note {
+    severity: Severity,
+    place: Place,
+    message: String,
+    remedy: Option<String>,
+}
+
+/// A name that somebody used.
+#[derive(Debug)]
+struct Reference {
+    to: Kindred,
+    name: Name,
+    place: Place,
+    path: String,
+}
+
+/// What a name may refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kindred {
+    /// A connector or an account.
+    Target,
+    /// A connector that speaks SMTP.
+    SmtpConnector,
+    /// A listener or a connector.
+    Door,
+    /// An account.
+    Account,
+    /// An account with `smpp` credentials.
+    SmppAccount,
+    /// An account with `smtp` credentials.
+    SmtpAccount,
+    /// A table.
+    Table,
+    /// A look-up.
+    Lookup,
+}
+
+impl Kindred {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Target => "connector or account",
+            Self::SmtpConnector => "connector that speaks SMTP",
+            Self::Door => "listener or connector",
+            Self::Account => "account",
+            Self::SmppAccount => "account with smpp credentials",
+            Self::SmtpAccount => "account with smtp credentials",
+            Self::Table => "table",
+            Self::Lookup => "look-up",
+        }
+    }
+}
+
+/// Findings of one check at most; a file that is wrong everywhere need not say so a million times.
+const NOTES_MAX: usize = 1000;
+
+impl Check {
+    /// A check whose relative paths begin at the folder of the main file.
+    pub(super) fn new(main: &Path, options: CheckOptions) -> Self {
+        let folder = main.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        Self {
+            options,
+            folder,
+            sources: Vec::new(),
+            notes: Vec::new(),
+            references: Vec::new(),
+            broken: BTreeSet::new(),
+            tables: BTreeMap::new(),
+            folders: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Where a path of the configuration is.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Notes a mistake.
+    pub(super) fn error(&mut self, place: Place, message: impl Into<String>) {
+        self.note(Severity::Error, place, message.into(), None);
+    }
+
+    /// Notes a mistake and what to do about it.
+    pub(super) fn error_with(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.note(Severity::Error, place, message.into(), Some(remedy.into()));
+    }
+
+    /// Notes what looks like a mistake, and what to do about it.
+    pub(super) fn warning(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.note(Severity::Warning, place, message.into(), Some(remedy.into()));
+    }
+
+    pub(super) fn note(
+        &mut self,
+        severity: Severity,
+        place: Place,
+        message: String,
+        remedy: Option<String>,
+    ) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(Note { severity, place, message, remedy });
+        }
+    }
+
+    /// Whether the configuration can still be used.
+    pub(super) fn has_errors(&self) -> bool {
+        self.notes.iter().any(|note| note.severity == Severity::Error)
+    }
+
+    /// Whether the file of this place can be read by everybody on the machine.
+    pub(super) fn is_world_readable(&self, place: Place) -> bool {
+        self.sources.get(usize::from(place.source)).is_some_and(|source| source.world_readable)
+    }
+
+    /// Reads a file and its YAML; mistakes are noted.
+    pub(super) fn read_yaml(&mut self, path: &Path, asked_at: Option<Place>) -> Option<Node> {
+        self.files.push(path.to_path_buf());
+        match read_file(path, FILE_BYTES_MAX) {
+            Ok(text) => {
+                let world_readable = is_world_readable(path);
+                self.parse_yaml(path, &text, world_readable)
+            }
+            Err(problem) => {
+                let place = asked_at.unwrap_or_else(|| self.whole_file(path));
+                self.error(place, format!("cannot read {}: {problem}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// Reads YAML that somebody else has read from a file.
+    pub(super) fn parse_yaml(
+        &mut self,
+        path: &Path,
+        text: &str,
+        world_readable: bool,
+    ) -> Option<Node> {
+        let Ok(number) = u16::try_from(self.sources.len()) else {
+            let place = self.whole_file(path);
+            self.error(place, "too many files; at most 65,535 can be included");
+            return None;
+        };
+        let lines = text.lines().map(Box::from).collect();
+        let path = path.to_path_buf();
+        self.sources.push(Source { path, lines, world_readable, masked: Vec::new() });
+        match yaml::parse(text, number) {
+            Ok(root) => {
+                if let Some(source) = self.sources.last_mut() {
+                    find_secrets(&root, false, &mut source.masked);
+                }
+                Some(root)
+            }
+            Err(error) => {
+                // Without a tree nobody knows where secrets stand: show no line that may have one.
+                let line = usize::try_from(error.place.line.saturating_sub(1)).unwrap_or(0);
+                if let Some(line) = self.sources.last_mut().and_then(|s| s.lines.get_mut(line))
+                    && sounds_secret(line)
+                {
+                    *line = "(not shown: there may be a secret in this line)".into();
+                }
+                self.error(error.place, error.message);
+                None
+            }
+        }
+    }
+
+    /// Reads another file that the configuration names: a table or a secret.
+    pub(super) fn read_named(&mut self, path: &Path, octets_max: u64) -> Result<String, String> {
+        self.files.push(path.to_path_buf());
+        read_file(path, octets_max)
+    }
+
+    fn whole_file(&mut self, path: &Path) -> Place {
+        let number =
+            self.sources.iter().position(|source| source.path == path).unwrap_or_else(|| {
+                let (path, lines, masked) = (path.to_path_buf(), Vec::new(), Vec::new());
+                self.sources.push(Source { path, lines, world_readable: false, masked });
+                self.sources.len() - 1
+            });
+        Place { source: u16::try_from(number).unwrap_or(u16::MAX), ..Place::default() }
+    }
+
+    /// Remembers that `path` uses this name, to be looked up once all sections are read.
+    pub(super) fn refer(&mut self, to: Kindred, name: &Name, place: Place, path: String) {
+        self.references.push(Reference { to, name: Name::clone(name), place, path });
+    }
+
+    /// The table of this name; an empty one if there is none, which the look-up of names reports.
+    pub(super) fn table(&self, name: &str) -> Arc<Table> {
+        self.tables.get(name).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// An entry of this name is there but could not be read.
+    pub(super) fn forgive(&mut self, name: &Name) {
+        self.broken.insert(Name::clone(name));
+    }
+
+    /// Looks up every name that was used. `names` gives those that exist for a kind.
+    pub(super) fn resolve_references(&mut self, names: impl Fn(Kindred) -> BTreeSet<Name>) {
+        let mut known = BTreeMap::new();
+        for reference in std::mem::take(&mut self.references) {
+            let Reference { to, name, place, path } = reference;
+            let known: &BTreeSet<Name> = known.entry(to).or_insert_with(|| names(to));
+            if known.contains(&name) || self.broken.contains(&name) {
+                continue;
+            }
+            let noun = to.noun();
+            let remedy = match did_you_mean(&name, known.iter().map(|name| &**name)) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None if known.is_empty() => format!("there is no {noun} at all yet"),
+                None => {
+                    let some: Vec<&str> = known.iter().take(8).map(|name| &**name).collect();
+                    format!("there is {}", some.join(", "))
+                }
+            };
+            self.error_with(place, format!("{path}: there is no {noun} \"{name}\""), remedy);
+        }
+    }
+
+    /// `routes.yaml:12`.
+    pub(super) fn spell_place(&self, place: Place) -> String {
+        let source = self.sources.get(usize::from(place.source));
+        let file = source.and_then(|source| source.path.file_name()).unwrap_or_default();
+        format!("{}:{}", file.display(), place.line)
+    }
+
+    /// What was found, in the order of files and lines.
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        self.notes.sort_by_key(|note| (note.place.source, note.place.line, note.place.column));
+        let mut findings = Vec::with_capacity(self.notes.len());
+        for Note { severity, place, message, remedy } in self.notes {
+            let source = self.sources.get(usize::from(place.source));
+            let file = source.map(|source| source.path.clone()).unwrap_or_default();
+            let snippet = source.map(|source| source.line(place.line)).unwrap_or_default();
+            let Place { line, column, length, .. } = place;
+            findings.push(Finding {
+                severity,
+                file,
+                line,
+                column,
+                length,
+                message,
+                remedy,
+                snippet,
+            });
+        }
+        findings
+    }
+}
+
+impl Source {
+    /// A line with its secrets masked.
+    fn line(&self, number: u32) -> String {
+        let index = usize::try_from(number).unwrap_or(usize::MAX).wrapping_sub(1);
+        let Some(line) = self.lines.get(index) else { return String::new() };
+        let masks: Vec<&Place> = self.masked.iter().filter(|place| place.line == number).collect();
+        line.chars()
+            .zip(1_u32..)
+            .map(|(c, column)| {
+                let hidden = masks
+                    .iter()
+                    .any(|m| column >= m.column && column < m.column.saturating_add(m.length));
+                if hidden { '*' } else { c }
+            })
+            .collect()
+    }
+}
+
+/// Whether a key, or a line, is about something that must not be shown.
+fn sounds_secret(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["pass", "secret", "token"].iter().any(|word| text.contains(word))
+}
+
+/// Where scalars stand whose key sounds secret. An environment variable's name and a file's path are
+/// none themselves.
+fn find_secrets(node: &Node, secret: bool, found: &mut Vec<Place>) {
+    match &node.value {
+        Value::Null => {}
+        Value::Scalar(_) if secret => found.push(node.place),
+        Value::Scalar(_) => {}
+        Value::List(items) => {
+            for item in items {
+                find_secrets(item, secret, found);
+            }
+        }
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let name = key.text().unwrap_or_default();
+                let secret = sounds_secret(name) || (secret && !matches!(name, "env" | "file"));
+                find_secrets(value, secret, found);
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path, octets_max: u64) -> Result<String, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    let read = file.take(octets_max + 1).read_to_string(&mut text);
+    let octets = read.map_err(|error| error.to_string())?;
+    if u64::try_from(octets).is_ok_and(|octets| octets <= octets_max) {
+        Ok(text)
+    } else {
+        Err(format!("it is larger than {}", super::scalar::spell_size(octets_max)))
+    }
+}
+
+/// Whether everybody on the machine may read the file.
+pub(super) fn is_world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}

@@ -1,0 +1,324 @@
+//! From a file to a checked configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use message::AddressKind;
+
+use super::case::TestCase;
+use super::check::{Check, CheckOptions, Kindred};
+use super::finding::{Finding, Severity};
+use super::keys::{Key, Schema};
+use super::scalar::Name;
+use super::section::Section;
+use super::yaml::Node as Yaml;
+use super::{
+    Account, Action, AddressPattern, AdminConfig, BindType, Bounces, Condition, Config, Connector,
+    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, LookupConfig, Node,
+    Plugins, Retry, RouteConfig, SpoolConfig, Table, account, case, connector, domains, listener,
+    plugin, retry, route, server, table,
+};
+
+/// What came of reading a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, if there is no error.
+    pub config: Option<Config>,
+    /// Mistakes and warnings, in the order of files and lines.
+    pub findings: Vec<Finding>,
+    /// Every file that was read or looked for, also when there are errors: what to watch.
+    pub files: Vec<PathBuf>,
+    /// Folders whose listing counts: what to watch, too.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Loaded {
+    /// How many findings are errors.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+    }
+}
+
+const TOP_KEYS: [Key; 16] = {
+    let [node, spool, journal, admin, log, bounces] = server::TOP;
+    let [plugins, plugin_folder, lookups] = plugin::TOP;
+    [
+        node,
+        spool,
+        journal,
+        admin,
+        log,
+        listener::TOP,
+        domains::TOP,
+        bounces,
+        account::TOP,
+        connector::TOP,
+        connector::RETRY,
+        plugins,
+        plugin_folder,
+        lookups,
+        table::TOP,
+        route::TOP,
+    ]
+};
+
+static ALL_KEYS: [Key; 17] = {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = TOP_KEYS;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, case::TOP]
+};
+
+/// The whole file.
+pub(super) static TOP: Schema = Schema { about: "The configuration file.", keys: &ALL_KEYS };
+
+/// Reads and checks a configuration file and everything that it includes.
+#[must_use]
+pub fn load(main: &Path, options: CheckOptions) -> Loaded {
+    let mut check = Check::new(main, options);
+    let root = check.read_yaml(main, None);
+    finish(check, root.as_ref())
+}
+
+/// Checks the text of a configuration as if it stood in this file, which need not be there.
+#[must_use]
+pub fn load_text(main: &Path, text: &str, options: CheckOptions) -> Loaded {
+    let mut check = Check::new(main, options);
+    let root = check.parse_yaml(main, text, false);
+    finish(check, root.as_ref())
+}
+
+fn finish(mut check: Check, root: Option<&Yaml>) -> Loaded {
+    let config = root.map(|root| read(&mut check, root));
+    let mut files = std::mem::take(&mut check.files);
+    files.sort();
+    files.dedup();
+    let mut folders = std::mem::take(&mut check.folders);
+    folders.sort();
+    folders.dedup();
+    let config = config.filter(|_| !check.has_errors()).map(|mut config| {
+        config.files.clone_from(&files);
+        config.folders.clone_from(&folders);
+        config
+    });
+    Loaded { config, findings: check.into_findings(), files, folders }
+}
+
+fn read(check: &mut Check, root: &Yaml) -> Config {
+    let top = Section::open(check, &TOP, root, String::new());
+    check.tables = Table::read_all(check, &top);
+    let node = Node::read(check, &top);
+    let usual_retry = {
+        let section = top.section(check, "retry", &retry::KEYS);
+        Arc::new(Retry::read(check, &section))
+    };
+    let listeners = Listener::read_all(check, &top, &node);
+    let accounts = Account::read_all(check, &top);
+    let connectors = Connector::read_all(check, &top, &node, &usual_retry);
+    let lookups = LookupConfig::read_all(check, &top);
+    let config = Config {
+        spool: SpoolConfig::read(check, &top),
+        journal: JournalConfig::read(check, &top),
+        admin: AdminConfig::read(check, &top),
+        log: LogConfig::read(check, &top),
+        domains: Domains::read(check, &top),
+        bounces: Bounces::read(check, &top),
+        plugins: Plugins::read(check, &top),
+        routes: route::read_all(check, &top),
+        tests: TestCase::read_all(check, &top),
+        tables: check.tables.clone(),
+        listeners: by_name(listeners, |listener| &listener.name),
+        accounts: by_name(accounts, |account| &account.name),
+        connectors: by_name(connectors, |connector| &connector.name),
+        lookups: by_name(lookups, |lookup| &lookup.name),
+        retry: usual_retry,
+        files: Vec::new(),
+        folders: Vec::new(),
+        node,
+    };
+    check_names(check, &top, &config);
+    check_bounces(check, &top, &config);
+    check_targets(check, &top, &config);
+    check_traffic(check, &top, &config);
+    config
+}
+
+fn by_name<T>(items: Vec<T>, name: impl Fn(&T) -> &Name) -> BTreeMap<Name, Arc<T>> {
+    items.into_iter().map(|item| (Name::clone(name(&item)), Arc::new(item))).collect()
+}
+
+/// Targets and doors share their names, so each may be used once; every name that is used exists.
+fn check_names(check: &mut Check, top: &Section<'_>, config: &Config) {
+    for (section, other) in
+        [("listeners", "connectors"), ("accounts", "connectors"), ("listeners", "accounts")]
+    {
+        let first: BTreeSet<Name> =
+            top.named_quietly(section).into_iter().map(|(name, _)| name).collect();
+        for (name, place) in top.named_quietly(other) {
+            if first.contains(&name) {
+                check.error_with(
+                    place,
+                    format!("\"{name}\" is the name of something in {section} and in {other}"),
+                    "routes, doors and metrics tell them apart by name: rename one",
+                );
+            }
+        }
+    }
+    check.resolve_references(|to| config.names(to));
+}
+
+fn check_bounces(check: &mut Check, top: &Section<'_>, config: &Config) {
+    let smtp =
+        config.listeners.values().find(|listener| matches!(listener.kind, ListenerKind::Smtp(_)));
+    if let Some(listener) = smtp
+        && !top.has("bounces")
+    {
+        let place = top.opt("listeners").map_or(top.place, |node| node.place);
+        check.error_with(
+            place,
+            format!("listeners.{} takes mail, but bounces is missing", listener.name),
+            "say how senders hear of failures: bounces: { via: CONNECTOR, from: postmaster@DOMAIN }",
+        );
+    }
+}
+
+/// Routes whose targets cannot carry what the route takes.
+fn check_targets(check: &mut Check, top: &Section<'_>, config: &Config) {
+    let place = top.opt("routes").map_or(top.place, |node| node.place);
+    for route in &config.routes {
+        let Action::Send(_, targets) = &route.action else { continue };
+        for target in targets {
+            let Some(connector) = config.connectors.get(&target.name) else { continue };
+            let ConnectorKind::Smpp(smpp) = &connector.kind else { continue };
+            let (name, at, target) = (&route.name, &route.place, &target.name);
+            if smpp.bind == BindType::Receiver {
+                check.error_with(
+                    place,
+                    format!(
+                        "the route \"{name}\" at {at} sends to {target}, which binds as a receiver"
+                    ),
+                    format!("give connectors.{target}.smpp another bind"),
+                );
+            } else if wants_mailbox(&route.when) && route.options.rewrite_to.is_none() {
+                check.warning(
+                    place,
+                    format!("the route \"{name}\" at {at} sends mailboxes to {target}, which speaks SMPP"),
+                    "rewrite the recipient to a number, or declare its domain under domains",
+                );
+            }
+        }
+    }
+    for route in &config.routes {
+        let (name, at) = (&route.name, &route.place);
+        if let Some(domain) = number_domain(&route.when, &config.domains) {
+            check.warning(
+                place,
+                format!("the route \"{name}\" at {at} waits for mailboxes of {domain}, which are numbers by then"),
+                "match the number instead: to: { prefix: \"+33\" }",
+            );
+        }
+    }
+}
+
+/// Whether the condition holds for mailboxes only.
+fn wants_mailbox(when: &Condition) -> bool {
+    match when {
+        Condition::To(patterns) => patterns.iter().all(|pattern| match pattern {
+            AddressPattern::Domain(..) | AddressPattern::Kind(AddressKind::Mailbox) => true,
+            AddressPattern::Exact(text) => text.contains('@'),
+            _ => false,
+        }),
+        Condition::All(all) => all.iter().any(wants_mailbox),
+        _ => false,
+    }
+}
+
+/// The number domain that the condition waits for in vain.
+fn number_domain<'c>(when: &'c Condition, domains: &Domains) -> Option<&'c str> {
+    match when {
+        Condition::To(patterns) => patterns.iter().find_map(|pattern| match pattern {
+            AddressPattern::Domain(domain, false) if domains.rule(domain).is_some() => {
+                Some(&**domain)
+            }
+            _ => None,
+        }),
+        Condition::All(all) => all.iter().find_map(|part| number_domain(part, domains)),
+        _ => None,
+    }
+}
+
+/// Sections that are missing although the others need them.
+fn check_traffic(check: &mut Check, top: &Section<'_>, config: &Config) {
+    let has_smpp =
+        config.listeners.values().any(|listener| matches!(listener.kind, ListenerKind::Smpp(_)));
+    if has_smpp && !top.has("accounts") {
+        let place = top.opt("listeners").map_or(top.place, |node| node.place);
+        check.warning(place, "nobody can bind: there are no accounts", "add accounts");
+    }
+    if !config.listeners.is_empty() && !top.has("routes") {
+        check.warning(top.place, "nothing goes anywhere: there are no routes", "add routes");
+    }
+}
+
+impl Config {
+    /// Every name that may be referred to as this.
+    fn names(&self, to: Kindred) -> BTreeSet<Name> {
+        let smtp = |connector: &Connector| matches!(connector.kind, ConnectorKind::Smtp(_));
+        let connectors = self.connectors.keys().cloned();
+        match to {
+            Kindred::Target => connectors.chain(self.accounts.keys().cloned()).collect(),
+            Kindred::Door => connectors.chain(self.listeners.keys().cloned()).collect(),
+            Kindred::SmtpConnector => {
+                let relays = self.connectors.values().filter(|connector| smtp(connector));
+                relays.map(|connector| Name::clone(&connector.name)).collect()
+            }
+            Kindred::Account => self.accounts.keys().cloned().collect(),
+            Kindred::SmppAccount => self.accounts_with(|account| account.smpp.is_some()),
+            Kindred::SmtpAccount => self.accounts_with(|account| account.smtp.is_some()),
+            Kindred::Table => self.tables.keys().cloned().collect(),
+            Kindred::Lookup => self.lookups.keys().cloned().collect(),
+        }
+    }
+
+    fn accounts_with(&self, has: impl Fn(&Account) -> bool) -> BTreeSet<Name> {
+        let accounts = self.accounts.values().filter(|account| has(account));
+        accounts.map(|account| Name::clone(&account.name)).collect()
+    }
+
+    /// What differs from `running` that a reload cannot change, as key paths; empty if a reload will
+    /// do.
+    #[must_use]
+    pub fn needs_restart(&self, running: &Self) -> Vec<String> {
+        let mut changed = Vec::new();
+        let mut note = |differs: bool, path: &str| {
+            if differs {
+                changed.push(path.to_owned());
+            }
+        };
+        note(self.node.id != running.node.id, "node.id");
+        note(self.spool.place != running.spool.place, "spool.path");
+        note(self.spool.cache_bytes != running.spool.cache_bytes, "spool.cache");
+        let path = |journal: &Option<JournalConfig>| journal.as_ref().map(|j| j.path.clone());
+        note(path(&self.journal) != path(&running.journal), "journal.path");
+        note(self.admin.http != running.admin.http, "admin.http");
+        note(self.admin.socket != running.admin.socket, "admin.socket");
+        note(self.log.format != running.log.format, "log.format");
+        let names: BTreeSet<&Name> =
+            self.listeners.keys().chain(running.listeners.keys()).collect();
+        for name in names {
+            let new = self.listeners.get(name).map(|listener| listener.fixed());
+            let old = running.listeners.get(name).map(|listener| listener.fixed());
+            note(new != old, &format!("listeners.{name}"));
+        }
+        changed
+    }
+}
+
+impl RouteConfig {
+    /// Names of the targets that it may send to.
+    pub fn targets(&self) -> impl Iterator<Item = &Name> {
+        let targets =
+            if let Action::Send(_, targets) = &self.action { targets.as_slice() } else { &[] };
+        targets.iter().map(|target| &target.name)
+    }
+}
