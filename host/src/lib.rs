@@ -1,6 +1,7 @@
 //! Wirepost.
 
 pub mod config;
+pub mod route;
 pub mod inbound;
 pub mod tls;
 pub mod wire;

@@ -39,6 +39,8 @@ pub(super) struct Check {
     broken: BTreeSet<Name>,
     /// Tables, which are read before everything that refers to them.
     pub(super) tables: BTreeMap<Name, Arc<Table>>,
+    /// Where each route stands, in the order of the routes.
+    pub(super) route_places: Vec<Place>,
     /// Folders whose listing the configuration depends on.
     pub(super) folders: Vec<PathBuf>,
     /// Files that the configuration depends on.
@@ -124,6 +126,7 @@ impl Check {
             references: Vec::new(),
             broken: BTreeSet::new(),
             tables: BTreeMap::new(),
+            route_places: Vec::new(),
             folders: Vec::new(),
             files: Vec::new(),
         }

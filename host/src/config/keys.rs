@@ -102,7 +102,7 @@ pub(super) enum Kind {
     /// Hours of the week.
     Hours,
     /// One or several of a kind.
-    Several(&'static Kind),
+    Several(&'static Self),
     /// A map of this section.
     Section(&'static Schema),
     /// A map from names to sections.
@@ -110,9 +110,9 @@ pub(super) enum Kind {
     /// A list of sections.
     Listed(&'static Schema),
     /// A map from keys to a kind.
-    MapOf(&'static str, &'static Kind),
+    MapOf(&'static str, &'static Self),
     /// One of two kinds.
-    Either(&'static Kind, &'static Kind),
+    Either(&'static Self, &'static Self),
     /// Anything.
     Free,
 }

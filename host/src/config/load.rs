@@ -138,7 +138,7 @@ fn read(check: &mut Check, root: &Yaml) -> Config {
     };
     check_names(check, &top, &config);
     check_bounces(check, &top, &config);
-    check_targets(check, &top, &config);
+    check_targets(check, &config);
     check_traffic(check, &top, &config);
     config
 }
@@ -183,37 +183,35 @@ fn check_bounces(check: &mut Check, top: &Section<'_>, config: &Config) {
 }
 
 /// Routes whose targets cannot carry what the route takes.
-fn check_targets(check: &mut Check, top: &Section<'_>, config: &Config) {
-    let place = top.opt("routes").map_or(top.place, |node| node.place);
-    for route in &config.routes {
+fn check_targets(check: &mut Check, config: &Config) {
+    let places = std::mem::take(&mut check.route_places);
+    for (route, place) in config.routes.iter().zip(&places) {
         let Action::Send(_, targets) = &route.action else { continue };
         for target in targets {
             let Some(connector) = config.connectors.get(&target.name) else { continue };
             let ConnectorKind::Smpp(smpp) = &connector.kind else { continue };
-            let (name, at, target) = (&route.name, &route.place, &target.name);
+            let (name, target) = (&route.name, &target.name);
             if smpp.bind == BindType::Receiver {
                 check.error_with(
-                    place,
-                    format!(
-                        "the route \"{name}\" at {at} sends to {target}, which binds as a receiver"
-                    ),
+                    *place,
+                    format!("the route \"{name}\" sends to {target}, which binds as a receiver"),
                     format!("give connectors.{target}.smpp another bind"),
                 );
             } else if wants_mailbox(&route.when) && route.options.rewrite_to.is_none() {
                 check.warning(
-                    place,
-                    format!("the route \"{name}\" at {at} sends mailboxes to {target}, which speaks SMPP"),
+                    *place,
+                    format!("the route \"{name}\" sends mailboxes to {target}, which speaks SMPP"),
                     "rewrite the recipient to a number, or declare its domain under domains",
                 );
             }
         }
     }
-    for route in &config.routes {
-        let (name, at) = (&route.name, &route.place);
+    for (route, place) in config.routes.iter().zip(&places) {
+        let name = &route.name;
         if let Some(domain) = number_domain(&route.when, &config.domains) {
             check.warning(
-                place,
-                format!("the route \"{name}\" at {at} waits for mailboxes of {domain}, which are numbers by then"),
+                *place,
+                format!("the route \"{name}\" waits for mailboxes of {domain}, which are numbers by then"),
                 "match the number instead: to: { prefix: \"+33\" }",
             );
         }

@@ -13,7 +13,7 @@ mod keys;
 mod section;
 mod scalar;
 mod secret;
-mod template;
+mod address_template;
 mod pattern;
 mod table;
 mod server;
@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use account::{Account, BindType, SmppCredentials, SmtpCredentials};
+pub use address_template::AddressTemplate;
 pub use case::{Expectation, Outcome, TestCase, TestMessage};
 pub use check::CheckOptions;
 pub use connector::{
@@ -65,7 +66,6 @@ pub use server::{
     SpoolPlace,
 };
 pub use table::{Prices, Table};
-pub use template::Template;
 
 /// A checked configuration. Maps are ordered by name, lists as written.
 #[derive(Debug, Clone, PartialEq)]

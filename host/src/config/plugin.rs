@@ -323,7 +323,7 @@ impl LookupConfig {
         for (name, place, node) in top.named(check, "lookups") {
             let section = Section::open(check, &LOOKUP, node, format!("lookups.{name}"));
             let url = section.opt_template(check, "url");
-            let url = url.as_ref().map_or("", super::template::Template::source);
+            let url = url.as_ref().map_or("", super::address_template::AddressTemplate::source);
             let known = url.starts_with("https://") || url.starts_with("http://");
             if section.has("url") && !(known && url.contains("{key}")) {
                 let path = section.at("url");
@@ -368,7 +368,8 @@ fn to_json(check: &mut Check, node: &Node) -> serde_json::Value {
 fn plain_to_json(text: &str) -> serde_json::Value {
     // "+33612345678" and "007" are texts: a leading plus or zero would be lost.
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let leading_zero = digits.starts_with('0') && digits.bytes().nth(1).is_some_and(|b| b != b'.');
+    let leading_zero =
+        digits.starts_with('0') && digits.as_bytes().get(1).is_some_and(|b| *b != b'.');
     let numeric = digits.starts_with(|c: char| c.is_ascii_digit()) && !leading_zero;
     match text {
         "true" => true.into(),

@@ -20,7 +20,8 @@ pub fn reference_markdown() -> String {
         done.push(schema);
         write_section(&mut text, &path, schema);
         for key in schema.keys.iter().rev() {
-            let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+            let path =
+                if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
             inner(&key.kind, &path, &mut waiting);
         }
     }
@@ -40,7 +41,10 @@ fn write_section(text: &mut String, path: &str, schema: &Schema) {
         };
         let restart = if key.restart { "yes" } else { "" };
         let kind = describe(&key.kind).replace('|', "\\|");
-        text.push_str(&format!("| `{}` | {kind} | {default} | {restart} | {} |\n", key.name, key.about));
+        text.push_str(&format!(
+            "| `{}` | {kind} | {default} | {restart} | {} |\n",
+            key.name, key.about
+        ));
     }
     text.push('\n');
 }
@@ -74,7 +78,9 @@ fn describe(kind: &Kind) -> String {
         Kind::Duration(min, max) => format!("duration, {} to {}", millis(*min), millis(*max)),
         Kind::Size(min, max) => format!("size, {} to {}", spell_size(*min), spell_size(*max)),
         Kind::Rate => "rate, such as `200/s`".to_owned(),
-        Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Kind::Word(words) => {
+            words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+        }
         Kind::Path => "path".to_owned(),
         Kind::Secret => "secret: `{ env: NAME }` or `{ file: PATH }`".to_owned(),
         Kind::Socket => "`ADDRESS:PORT`".to_owned(),

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address_template::AddressTemplate;
 use super::check::{Check, Kindred};
 use super::finding::did_you_mean;
 use super::keys::{Key, Kind, Schema};
 use super::scalar::{
     Name, Network, Rate, Secret, parse_duration, parse_rate, parse_size, spell_duration, spell_size,
 };
-use super::template::Template;
 use super::yaml::{Node, Place};
 
 /// An open section.
@@ -286,10 +286,21 @@ impl<'n> Section<'n> {
     }
 
     /// A template in which the places of the table may stand.
-    pub(super) fn opt_template(&self, check: &mut Check, name: &str) -> Option<Template> {
+    pub(super) fn opt_template(&self, check: &mut Check, name: &str) -> Option<AddressTemplate> {
         self.parsed(check, name, |text, kind| {
             let known = if let Some(Kind::Template(known)) = kind { known } else { &[] };
-            Template::parse(text, known)
+            AddressTemplate::parse(text, known)
+        })
+    }
+
+    /// A template for a text.
+    pub(super) fn opt_text_template(
+        &self,
+        check: &mut Check,
+        name: &str,
+    ) -> Option<message::mail::Template> {
+        self.parsed(check, name, |text, _| {
+            message::mail::Template::parse(text).map_err(|error| error.to_string())
         })
     }
 
@@ -356,15 +367,10 @@ impl<'n> Section<'n> {
     }
 
     /// A section within this one; the defaults of its table if it is left out.
-    pub(super) fn section(
-        &self,
-        check: &mut Check,
-        name: &str,
-        schema: &'static Schema,
-    ) -> Section<'n> {
+    pub(super) fn section(&self, check: &mut Check, name: &str, schema: &'static Schema) -> Self {
         match self.opt(name) {
-            Some(node) => Section::open(check, schema, node, self.at(name)),
-            None => Section { schema, path: self.at(name), place: self.place, entries: &[] },
+            Some(node) => Self::open(check, schema, node, self.at(name)),
+            None => Self { schema, path: self.at(name), place: self.place, entries: &[] },
         }
     }
 
@@ -388,7 +394,7 @@ impl<'n> Section<'n> {
             match key.text().map(check_name) {
                 Some(Ok(entry)) => named.push((entry, key.place, value)),
                 Some(Err(problem)) => {
-                    check.error(key.place, format!("{}: {problem}", self.at(name)))
+                    check.error(key.place, format!("{}: {problem}", self.at(name)));
                 }
                 None => check.error(key.place, format!("a name is a word, not {}", key.kind())),
             }

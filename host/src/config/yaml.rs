@@ -112,6 +112,7 @@ fn plain_message(error: &serde_saphyr::Error) -> String {
     let line = text.lines().next().unwrap_or_default();
     let line = line.split(" at line ").next().unwrap_or(line);
     let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or(line);
+    let line = line.split("; use from_str_multiple").next().unwrap_or(line);
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
@@ -198,8 +199,7 @@ impl Node {
 fn follows_tag(before: &str) -> bool {
     let line = before.rsplit('\n').next().unwrap_or_default();
     line.rsplit([' ', '\t', '[', '{', ','])
-        .skip_while(|word| word.is_empty() || word.starts_with('&'))
-        .next()
+        .find(|word| !word.is_empty() && !word.starts_with('&'))
         .is_some_and(|word| word.starts_with('!'))
 }
 

@@ -191,7 +191,7 @@ fn read_tlvs(check: &mut Check, section: &Section<'_>) -> Vec<Condition> {
                 Some(text) => match tlv_octets(text) {
                     Some(octets) => values.push(octets.into()),
                     None => {
-                        check.error(item.place, format!("{path}: \"{text}\" is not hexadecimal"))
+                        check.error(item.place, format!("{path}: \"{text}\" is not hexadecimal"));
                     }
                 },
                 None => check.error(item.place, format!("{path} takes single values")),

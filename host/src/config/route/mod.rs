@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use message::Protocol;
+use message::mail::{Strip, Template};
 
 mod condition;
 mod hours;
@@ -12,10 +13,10 @@ mod reach;
 
 pub(super) use read::{TOP, read_all};
 
+use super::address_template::AddressTemplate;
 use super::pattern::{AddressPattern, TextPattern};
 use super::retry::Retry;
 use super::scalar::Name;
-use super::template::Template;
 
 /// One entry of `routes`.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,7 +147,7 @@ pub struct Reply {
 }
 
 /// How the messages of a route are sent.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RouteOptions {
     /// The border between mail and SMS.
     pub convert: Convert,
@@ -157,9 +158,9 @@ pub struct RouteOptions {
     /// Instead of the target's schedule.
     pub retry: Option<Arc<Retry>>,
     /// The recipient becomes this before the message is sent.
-    pub rewrite_to: Option<Template>,
+    pub rewrite_to: Option<AddressTemplate>,
     /// The sender becomes this before the message is sent.
-    pub rewrite_from: Option<Template>,
+    pub rewrite_from: Option<AddressTemplate>,
     /// Nothing is sent in these hours; it waits for their end.
     pub quiet: Vec<TimeWindow>,
     /// Whether receipts are asked for.
@@ -189,10 +190,8 @@ pub struct Convert {
     pub parts_max: u8,
     /// What happens to a text that needs more.
     pub on_excess: OnExcess,
-    /// What follows `-- ` is left out.
-    pub strip_signature: bool,
-    /// Lines at which the text ends, such as the first line of a quoted reply.
-    pub separators: Vec<Arc<str>>,
+    /// What of the mail's text is left out.
+    pub strip: Strip,
     /// Characters outside the GSM alphabet are replaced by similar ones where that saves parts.
     pub transliterate: bool,
     /// The sender of the SMS; `None` is the account's or the connector's.
@@ -200,7 +199,7 @@ pub struct Convert {
     /// The subject of the mail that an SMS becomes.
     pub subject: Template,
     /// The mailbox that a mail made from an SMS comes from.
-    pub mail_from: Option<Template>,
+    pub mail_from: Option<AddressTemplate>,
     /// Auto-submitted and null-sender mail becomes SMS too.
     pub auto_submitted: bool,
 }
@@ -212,21 +211,4 @@ pub enum OnExcess {
     Truncate,
     /// It is refused, at the door if that is known there.
     Reject,
-}
-
-impl Default for Convert {
-    fn default() -> Self {
-        Self {
-            text: Template::literal_pieces(&["{text}"]),
-            parts_max: 3,
-            on_excess: OnExcess::Truncate,
-            strip_signature: true,
-            separators: Vec::new(),
-            transliterate: false,
-            sender: None,
-            subject: Template::literal_pieces(&["SMS from ", "{from}"]),
-            mail_from: None,
-            auto_submitted: false,
-        }
-    }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use message::mail::Strip;
+
 use super::super::check::{Check, Kindred};
 use super::super::keys::{DAY, Key, Kind, SECOND, Schema, key};
 use super::super::pattern::Glob;
@@ -133,6 +135,7 @@ static CONVERT: Schema = Schema {
         )
         .or("truncate"),
         key("strip_signature", Kind::Flag, "What follows `-- ` is left out.").or("true"),
+        key("strip_quotes", Kind::Flag, "Lines that begin with `>` are left out.").or("false"),
         key(
             "separators",
             Kind::Several(&Kind::Text),
@@ -212,6 +215,7 @@ pub(in super::super) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Ar
         }
     }
     super::reach::check_reach(check, &routes);
+    check.route_places = routes.iter().map(|(_, place)| *place).collect();
     routes.into_iter().map(|(route, _)| route).collect()
 }
 
@@ -225,8 +229,7 @@ fn read_list(check: &mut Check, node: &Node, routes: &mut Routes, depth: usize) 
         if is_include {
             read_includes(check, item, routes, depth);
         } else {
-            let route = read_route(check, item);
-            routes.push((Arc::new(route), item.place));
+            routes.extend(read_route(check, item).map(|route| (Arc::new(route), item.place)));
         }
     }
 }
@@ -292,7 +295,7 @@ fn find_files(check: &mut Check, path: &str, place: Place) -> Vec<PathBuf> {
     files
 }
 
-fn read_route(check: &mut Check, node: &Node) -> RouteConfig {
+fn read_route(check: &mut Check, node: &Node) -> Option<RouteConfig> {
     let section = Section::open(check, &KEYS, node, "routes".to_owned());
     let name = section.own_name(check, "name");
     let section = section.renamed(format!("routes.{name}"));
@@ -301,14 +304,15 @@ fn read_route(check: &mut Check, node: &Node) -> RouteConfig {
         None => Condition::All(Vec::new()),
     };
     let action = section.opt("to").and_then(|node| read_action(check, node, &section));
-    RouteConfig {
+    let options = read_options(check, &section)?;
+    Some(RouteConfig {
         name,
         when,
         // A route without a target is an error already.
         action: action.unwrap_or(Action::Hold("".into())),
-        options: Arc::new(read_options(check, &section)),
+        options: Arc::new(options),
         place: check.spell_place(node.place).into(),
-    }
+    })
 }
 
 fn read_action(check: &mut Check, node: &Node, route: &Section<'_>) -> Option<Action> {
@@ -437,11 +441,11 @@ fn read_reject(check: &mut Check, to: &Section<'_>) -> Option<Reply> {
     Some(reply)
 }
 
-fn read_options(check: &mut Check, section: &Section<'_>) -> RouteOptions {
+fn read_options(check: &mut Check, section: &Section<'_>) -> Option<RouteOptions> {
     let rewrite = section.section(check, "rewrite", &REWRITE);
     let retry = section.has("retry").then(|| section.section(check, "retry", &retry::KEYS));
-    RouteOptions {
-        convert: read_convert(check, section),
+    Some(RouteOptions {
+        convert: read_convert(check, section)?,
         priority: section.opt_int(check, "priority"),
         validity: section.opt_duration(check, "validity"),
         retry: retry.map(|retry| Arc::new(Retry::read(check, &retry))),
@@ -450,17 +454,13 @@ fn read_options(check: &mut Check, section: &Section<'_>) -> RouteOptions {
         quiet: section.several(check, "quiet", TimeWindow::parse),
         receipts: section.word(check, "receipts", &RECEIPTS),
         order_by_recipient: section.word(check, "order", &[("none", false), ("recipient", true)]),
-    }
+    })
 }
 
 const RECEIPTS: [(&str, Receipts); 3] =
     [("as-wished", Receipts::AsWished), ("always", Receipts::Always), ("never", Receipts::Never)];
 
-fn read_convert(check: &mut Check, route: &Section<'_>) -> Convert {
-    if !route.has("convert") {
-        return Convert::default();
-    }
-    let usual = Convert::default();
+fn read_convert(check: &mut Check, route: &Section<'_>) -> Option<Convert> {
     let section = route.section(check, "convert", &CONVERT);
     let words = [("truncate", OnExcess::Truncate), ("reject", OnExcess::Reject)];
     let mail_from = section.opt_template(check, "mail_from");
@@ -470,16 +470,20 @@ fn read_convert(check: &mut Check, route: &Section<'_>) -> Convert {
         let path = section.at("mail_from");
         check.error(section.place, format!("{path}: \"{}\" makes no mailbox", template.source()));
     }
-    Convert {
-        text: section.opt_template(check, "text").unwrap_or(usual.text),
+    let strip = Strip {
+        signature: section.flag(check, "strip_signature"),
+        quotes: section.flag(check, "strip_quotes"),
+        separators: section.several(check, "separators", |text| Ok(text.to_owned())),
+    };
+    Some(Convert {
+        text: section.opt_text_template(check, "text")?,
         parts_max: section.int(check, "parts"),
         on_excess: section.word(check, "on_excess", &words),
-        strip_signature: section.flag(check, "strip_signature"),
-        separators: section.several(check, "separators", |text| Ok(text.into())),
+        strip,
         transliterate: section.flag(check, "transliterate"),
         sender: section.opt_text(check, "sender"),
-        subject: section.opt_template(check, "subject").unwrap_or(usual.subject),
+        subject: section.opt_text_template(check, "subject")?,
         mail_from,
         auto_submitted: section.flag(check, "auto_submitted"),
-    }
+    })
 }

@@ -1,11 +1,12 @@
-//! Texts with places to fill in: `{subject}: {text}`.
+//! Addresses with places to fill in: `{digits}@sms.example.net`. Texts have `message::mail::Template`,
+//! which knows what to do with the punctuation around an empty place.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A checked template. `{{` and `}}` stand for the braces themselves.
+/// A checked template for an address. `{{` and `}}` stand for the braces themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
+pub struct AddressTemplate {
     source: Arc<str>,
     pieces: Arc<[Piece]>,
 }
@@ -16,7 +17,7 @@ enum Piece {
     Place(Box<str>),
 }
 
-impl Template {
+impl AddressTemplate {
     /// Reads a template in which only the places in `known` may stand.
     ///
     /// # Errors
@@ -57,19 +58,6 @@ impl Template {
             pieces.push(Piece::Text(text.into_boxed_str()));
         }
         Ok(Self { source: source.into(), pieces: pieces.into() })
-    }
-
-    /// A template known at compile time: a piece in braces is a place.
-    pub(super) fn literal_pieces(pieces: &[&str]) -> Self {
-        let source: String = pieces.concat();
-        let pieces = pieces
-            .iter()
-            .map(|piece| match piece.strip_prefix('{').and_then(|piece| piece.strip_suffix('}')) {
-                Some(name) => Piece::Place(name.into()),
-                None => Piece::Text((*piece).into()),
-            })
-            .collect();
-        Self { source: source.into(), pieces }
     }
 
     /// The text as written in the configuration.
