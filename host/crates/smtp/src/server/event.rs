@@ -35,7 +35,7 @@ pub enum Event {
     Data,
     /// The message is here. Asks; only a durable message may be answered 2xx.
     Message {
-        /// The message, without stuffing.
+        /// The prefix that was set, and the message without stuffing.
         body: Bytes,
     },
     /// The transaction is given up (RSET, or a message that the session itself refused).

@@ -46,6 +46,7 @@ pub struct ServerSession {
     config: Arc<ServerConfig>,
     input: BytesMut,
     output: BytesMut,
+    prefix: Vec<u8>,
     lines: LineSplitter,
     events: VecDeque<Event>,
     state: State,
@@ -116,6 +117,7 @@ impl ServerSession {
         Self {
             input: BytesMut::new(),
             output: BytesMut::new(),
+            prefix: Vec::new(),
             lines: LineSplitter::new(config.limits.line_octets_max),
             events: VecDeque::new(),
             state: State::New,
@@ -271,6 +273,12 @@ impl ServerSession {
         self.delay.take()
     }
 
+    /// Puts octets, such as a `Received` field, in front of the next message. They do not count
+    /// towards its size, and spare copying it to put them there later.
+    pub fn set_prefix(&mut self, prefix: Vec<u8>) {
+        self.prefix = prefix;
+    }
+
     /// Answers the last event that asked. Without one it does nothing.
     ///
     /// 421 also ends the session.
@@ -379,7 +387,8 @@ impl ServerSession {
         let announced = self.transaction.map_or(0, |open| open.size_bytes);
         let reserve = usize::try_from(announced).unwrap_or(usize::MAX).min(BODY_RESERVE_MAX);
         let unstuffer = Unstuffer::new(self.config.bare_newline, limit);
-        let body = Vec::with_capacity(reserve);
+        let mut body = std::mem::take(&mut self.prefix);
+        body.reserve(reserve);
         self.state = State::Data(Box::new(Receiving { unstuffer, body }));
         self.deadlines.data_started(now, &self.config.timeouts);
     }

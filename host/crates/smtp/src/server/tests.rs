@@ -291,6 +291,19 @@ fn commands_that_lead_nowhere_end() {
 }
 
 #[test]
+fn a_prefix_stands_before_the_next_message_only() {
+    let mut bench = Bench::new(|config| config.limits.message_bytes_max = 6);
+    bench.run();
+    bench.session.set_prefix(b"Received: x\r\n".to_vec());
+    bench.say(OPENING);
+    bench.say(b"abcd\r\n.\r\n");
+    assert_eq!(bench.told.last().unwrap(), "message \"Received: x\\r\\nabcd\\r\\n\"");
+    bench.say(OPENING);
+    bench.say(b"abcd\r\n.\r\n");
+    assert_eq!(bench.told.last().unwrap(), "message \"abcd\\r\\n\"");
+}
+
+#[test]
 fn a_connection_ends_after_its_share_of_messages() {
     let mut bench = Bench::new(|config| config.limits.messages_max = 1);
     bench.run();
