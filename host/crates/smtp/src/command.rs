@@ -210,3 +210,86 @@ fn parse_bdat(rest: &[u8]) -> Result<Command, CommandError> {
         _ => Err(SYNTAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use smtp_proto::{MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, Request};
+
+    use super::*;
+    use crate::Body;
+
+    #[track_caller]
+    fn check(line: &str, expect: &Command) {
+        assert_eq!(Command::parse(line.as_bytes()).as_ref(), Ok(expect), "{line}");
+    }
+
+    #[test]
+    fn verbs_in_any_case_with_blanks_behind() {
+        check("noop", &Command::Noop);
+        check("QUIT \t", &Command::Quit);
+        check("Data", &Command::Data);
+        check("ehlo  a.example", &Command::Ehlo("a.example".to_owned()));
+        check("BDAT 12 last", &Command::Bdat { octets: 12, last: true });
+        check("EXPN list", &Command::NotOffered);
+    }
+
+    #[test]
+    fn lines_that_are_no_commands() {
+        for line in [
+            "",
+            " ",
+            "MAILFROM:<a@b>",
+            "DATA x",
+            "QUIT x",
+            "EHLO",
+            "EHLO a b",
+            "BDAT -1",
+            "BDAT",
+            "AUTH",
+            "AUTH A b c",
+            "\0",
+        ] {
+            assert!(Command::parse(line.as_bytes()).is_err(), "{line}");
+        }
+        assert_eq!(Command::parse(b"GET / HTTP/1.1"), Err(CommandError::Http));
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_survived(line in prop::collection::vec(any::<u8>(), 0..80), verb in "(MAIL FROM:|RCPT TO:|AUTH |BDAT )?") {
+            let mut whole = verb.into_bytes();
+            whole.extend(line);
+            let _parsed = Command::parse(&whole);
+        }
+
+        /// Where smtp-proto has no quirk that we know of, it reads the same.
+        #[test]
+        fn an_independent_parser_reads_the_same(
+            address in "[a-z0-9]([a-z0-9+_.-]{0,8}[a-z0-9])?@[a-z0-9]{1,8}(\\.[a-z0-9]{1,8}){0,2}"
+                .prop_filter("two dots in a row are a quirk of ours", |text| !text.contains("..")),
+            size in prop::option::of(0_u32..u32::MAX),
+            eight_bit: bool,
+            smtputf8: bool,
+            envid in prop::option::of("[A-Za-z0-9]{1,20}"),
+        ) {
+            let mut line = format!("MAIL FROM:<{address}>");
+            line.extend(size.map(|size| format!(" SIZE={size}")));
+            line.push_str(if eight_bit { " BODY=8BITMIME" } else { "" });
+            line.push_str(if smtputf8 { " SMTPUTF8" } else { "" });
+            line.extend(envid.as_ref().map(|envid| format!(" ENVID={envid}")));
+            let Ok(Command::Mail(sender, params)) = Command::parse(line.as_bytes()) else {
+                return Err(TestCaseError::fail(line));
+            };
+            line.push_str("\r\n");
+            let Ok(Request::Mail { from }) = Request::parse(&mut line.as_bytes().iter()) else {
+                return Err(TestCaseError::fail(line));
+            };
+            prop_assert_eq!(sender.as_str(), &from.address);
+            prop_assert_eq!(params.size_bytes.unwrap_or(0), u64::try_from(from.size).unwrap());
+            prop_assert_eq!(params.body == Some(Body::EightBitMime), from.flags & MAIL_BODY_8BITMIME != 0);
+            prop_assert_eq!(params.smtputf8, from.flags & MAIL_SMTPUTF8 != 0);
+            prop_assert_eq!(params.envid.map(|envid| envid.decode()), from.env_id.map(String::from));
+        }
+    }
+}

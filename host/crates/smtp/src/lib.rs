@@ -4,7 +4,8 @@
 //! events until there are none, answers them, and writes what the session put into its output:
 //!
 //! * [`ServerSession`] is the receiving side (RFC 5321 with PIPELINING, SIZE, 8BITMIME, SMTPUTF8,
-//!   ENHANCEDSTATUSCODES, DSN, STARTTLS and AUTH as configured);
+//!   ENHANCEDSTATUSCODES, DSN, CHUNKING, STARTTLS and AUTH as
+//!   configured);
 //! * [`ClientSession`] is the sending side, with a result for every recipient.
 //!
 //! Only `CRLF.CRLF` ends a message, on both sides: an octet sequence that another implementation

@@ -154,6 +154,31 @@ impl Unstuffer {
     }
 }
 
+/// Whether a CR or LF stands outside of CRLF.
+pub(crate) fn has_bare_newline(body: &[u8]) -> bool {
+    let mut rest = body;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        let Some((_, tail)) = rest.split_at_checked(at) else { return false };
+        let Some(after) = tail.strip_prefix(b"\r\n") else { return true };
+        rest = after;
+    }
+    false
+}
+
+/// The body with CRLF for every CR or LF outside of one.
+pub(crate) fn normalized(body: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(body.len().saturating_add(body.len() / 16));
+    let mut rest = body;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        let (line, tail) = rest.split_at_checked(at).unwrap_or((rest, b""));
+        lines.extend_from_slice(line);
+        lines.extend_from_slice(b"\r\n");
+        rest = tail.strip_prefix(b"\r\n").or_else(|| tail.get(1..)).unwrap_or_default();
+    }
+    lines.extend_from_slice(rest);
+    lines
+}
+
 /// Octets of the input from `start` on that are not written yet.
 struct Run<'a> {
     input: &'a [u8],
@@ -239,6 +264,19 @@ mod tests {
         assert!(reader.push(b"cd\r\n.\r\n", &mut body).done);
         assert!(reader.is_too_long() && body.is_empty());
         assert_eq!(reader.octets(), 8);
+    }
+
+    #[test]
+    fn bare_newlines_of_a_whole_body() {
+        for (body, bare, expect) in [
+            ("", false, ""),
+            ("a\r\nb\r\n", false, "a\r\nb\r\n"),
+            ("a\nb\rc\r\r\n\n", true, "a\r\nb\r\nc\r\n\r\n\r\n"),
+            ("a\r", true, "a\r\n"),
+        ] {
+            assert_eq!(has_bare_newline(body.as_bytes()), bare, "{body:?}");
+            assert_eq!(String::from_utf8(normalized(body.as_bytes())).unwrap(), expect);
+        }
     }
 
     proptest! {

@@ -19,6 +19,8 @@ pub(super) const MAIL_FIRST: Reply = Reply::new(503, (5, 5, 1), "say MAIL first"
 pub(super) const MAIL_TWICE: Reply = Reply::new(503, (5, 5, 1), "a transaction is open already");
 pub(super) const RCPT_FIRST: Reply = Reply::new(503, (5, 5, 1), "say RCPT first");
 pub(super) const NO_RECIPIENTS: Reply = Reply::new(554, (5, 5, 1), "no recipient was accepted");
+pub(super) const CHUNKS_OPEN: Reply =
+    Reply::new(503, (5, 5, 1), "a message in chunks has begun, say BDAT or RSET");
 pub(super) const TOO_MANY_RECIPIENTS: Reply =
     Reply::new(452, (4, 5, 3), "too many recipients, send the others in another transaction");
 pub(super) const SIZE: Reply = Reply::new(552, (5, 3, 4), "message too large");

@@ -50,6 +50,8 @@ pub struct Extensions {
     pub smtputf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: StartTls,
     /// AUTH PLAIN and LOGIN (RFC 4954).
@@ -63,6 +65,7 @@ impl Default for Extensions {
             eight_bit_mime: true,
             smtputf8: true,
             dsn: true,
+            chunking: true,
             starttls: StartTls::Off,
             auth: Auth::Off,
         }

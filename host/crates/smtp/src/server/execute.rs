@@ -27,13 +27,17 @@ impl ServerSession {
             }
             Command::Help => self.answer(&answers::HELP),
             Command::StartTls => self.start_tls(),
+            Command::Bdat { octets, .. } if self.tls_is_missing() => {
+                self.discard(octets, answers::TLS_FIRST);
+            }
             _ if self.tls_is_missing() => self.answer(&answers::TLS_FIRST),
             Command::Vrfy => self.answer(&answers::VRFY),
             Command::Mail(sender, params) => self.mail(sender, params),
             Command::Rcpt(recipient, params) => self.rcpt(recipient, params),
             Command::Data => self.data(),
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
-            Command::NotOffered | Command::Bdat { .. } => self.answer(&answers::NOT_OFFERED),
+            Command::Bdat { octets, last } => self.bdat(octets, last),
+            Command::NotOffered => self.answer(&answers::NOT_OFFERED),
         }
     }
 
@@ -48,6 +52,7 @@ impl ServerSession {
     fn hello(&mut self, name: String, hello: Hello) {
         self.hello = Some(hello);
         self.transaction = None;
+        self.chunks = None;
         let mut text = self.config.hostname.clone();
         if hello == Hello::Extended {
             self.push_extensions(&mut text);
@@ -64,6 +69,7 @@ impl ServerSession {
             (offered.eight_bit_mime, "\n8BITMIME"),
             (offered.smtputf8, "\nSMTPUTF8"),
             (offered.dsn, "\nDSN"),
+            (offered.chunking, "\nCHUNKING"),
             (tls, "\nSTARTTLS"),
             (true, "\nENHANCEDSTATUSCODES"),
         ]
@@ -136,6 +142,8 @@ impl ServerSession {
             self.answer(&answers::PARAMETER);
         } else if recipient.needs_smtputf8() && !open.smtputf8 {
             self.answer(&answers::UTF8_UNASKED);
+        } else if self.chunks.is_some() {
+            self.answer(&answers::CHUNKS_OPEN);
         } else if open.recipients >= self.config.limits.recipients_max {
             self.answer(&answers::TOO_MANY_RECIPIENTS);
         } else {
@@ -144,16 +152,23 @@ impl ServerSession {
     }
 
     fn data(&mut self) {
+        match self.data_refusal() {
+            _ if self.chunks.is_some() => self.answer(&answers::CHUNKS_OPEN),
+            Some(reply) => self.answer(&reply),
+            None => self.ask(Question::Data, Event::Data),
+        }
+    }
+
+    /// Why no message may come now. A transaction without a recipient ends here.
+    pub(super) fn data_refusal(&mut self) -> Option<Reply> {
         match self.transaction {
-            None => self.answer(&answers::MAIL_FIRST),
-            Some(Transaction { recipients: 0, refused: 0, .. }) => {
-                self.answer(&answers::RCPT_FIRST);
-            }
+            None => Some(answers::MAIL_FIRST),
+            Some(Transaction { recipients: 0, refused: 0, .. }) => Some(answers::RCPT_FIRST),
             Some(Transaction { recipients: 0, .. }) => {
                 self.reset();
-                self.answer(&answers::NO_RECIPIENTS);
+                Some(answers::NO_RECIPIENTS)
             }
-            Some(_) => self.ask(Question::Data, Event::Data),
+            Some(_) => None,
         }
     }
 }

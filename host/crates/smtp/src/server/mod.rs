@@ -19,6 +19,7 @@ mod event;
 mod answers;
 mod execute;
 mod auth;
+mod chunk;
 mod deadline;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use event::{CloseReason, Event, Stats};
 use crate::line::{Line, LineSplitter};
 use crate::{BareNewline, Class, Command, CommandError, Reply, Unstuffer};
 use auth::AuthStep;
+use chunk::Chunks;
 use deadline::Deadlines;
 
 /// Memory reserved for a message whose announced size cannot be believed yet.
@@ -50,6 +52,8 @@ pub struct ServerSession {
     lines: LineSplitter,
     events: VecDeque<Event>,
     state: State,
+    /// What BDAT brought so far.
+    chunks: Option<Box<Chunks>>,
     /// The question that the driver has not answered yet.
     asked: Option<Question>,
     hello: Option<Hello>,
@@ -76,6 +80,13 @@ enum State {
     Auth(AuthStep),
     /// Between 354 and the end of the message.
     Data(Box<Receiving>),
+    /// Within a chunk.
+    Chunk,
+    /// Within a chunk that nobody wants; the answer comes behind it.
+    Discard {
+        left: u64,
+        reply: Reply,
+    },
     /// Between the answer to STARTTLS and the end of the handshake.
     Handshake,
     Closed,
@@ -93,6 +104,7 @@ enum Question {
     Mail(Transaction),
     Rcpt,
     Data,
+    Chunk { octets: u64, last: bool },
     Message,
 }
 
@@ -121,6 +133,7 @@ impl ServerSession {
             lines: LineSplitter::new(config.limits.line_octets_max),
             events: VecDeque::new(),
             state: State::New,
+            chunks: None,
             asked: None,
             hello: None,
             transaction: None,
@@ -187,7 +200,8 @@ impl ServerSession {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
-        let slow = matches!(self.state, State::Data(_)) && !self.deadlines.is_silent(now);
+        let slow =
+            matches!(self.state, State::Data(_) | State::Chunk) && !self.deadlines.is_silent(now);
         let reply = if slow { &answers::TOO_SLOW } else { &answers::TIMED_OUT };
         self.close(reply, CloseReason::TimedOut);
     }
@@ -200,6 +214,7 @@ impl ServerSession {
             self.authenticated = false;
             self.hello = None;
             self.transaction = None;
+            self.chunks = None;
             self.input.clear();
             self.lines.reset();
             self.deadlines.greeted(now, &self.config.timeouts);
@@ -229,6 +244,8 @@ impl ServerSession {
             let progress = match self.state {
                 State::Command | State::Auth(_) => self.next_line(now),
                 State::Data(_) => self.next_data(now),
+                State::Chunk => self.next_chunk(now),
+                State::Discard { .. } => self.next_discarded(),
                 State::New | State::Handshake | State::Closed => false,
             };
             if !progress && !self.eof {
@@ -250,8 +267,10 @@ impl ServerSession {
         }
         match self.state {
             State::New | State::Closed => None,
-            State::Command | State::Auth(_) | State::Handshake => self.deadlines.command(),
-            State::Data(_) => self.deadlines.data(),
+            State::Command | State::Auth(_) | State::Discard { .. } | State::Handshake => {
+                self.deadlines.command()
+            }
+            State::Data(_) | State::Chunk => self.deadlines.data(),
         }
     }
 
@@ -293,6 +312,19 @@ impl ServerSession {
                 answers::SEND_DATA.write_to(&mut self.output);
                 return;
             }
+            Question::Chunk { octets, last }
+                if matches!(reply.class(), Class::Done | Class::Continue) =>
+            {
+                self.begin_chunks(now, octets, last);
+                return;
+            }
+            Question::Chunk { octets, .. } => {
+                self.transaction = None;
+                if reply.code != 421 {
+                    self.discard(octets, reply.clone());
+                    return;
+                }
+            }
             Question::Data => self.transaction = None,
             Question::Message => self.count_message(reply.is_done()),
             Question::Auth if reply.is_done() => self.authenticated = true,
@@ -331,7 +363,7 @@ impl ServerSession {
     pub fn buffered_bytes(&self) -> usize {
         let body = match &self.state {
             State::Data(receiving) => receiving.body.capacity(),
-            _ => 0,
+            _ => self.chunks.as_ref().map_or(0, |chunks| chunks.buffered_bytes()),
         };
         self.input.capacity().saturating_add(body)
     }
@@ -448,6 +480,7 @@ impl ServerSession {
     }
 
     fn reset(&mut self) {
+        self.chunks = None;
         if self.transaction.take().is_some() {
             self.events.push_back(Event::Reset);
         }
@@ -486,6 +519,7 @@ impl ServerSession {
         self.state = State::Closed;
         self.asked = None;
         self.transaction = None;
+        self.chunks = None;
         self.input.clear();
         self.events.push_back(Event::Closed(reason));
     }

@@ -1,5 +1,7 @@
 //! Dialogues with a server session: what the peer says, what it is told.
 
+mod chunks;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -112,6 +114,7 @@ fn a_message_is_taken() {
          S: 250-8BITMIME
          S: 250-SMTPUTF8
          S: 250-DSN
+         S: 250-CHUNKING
          S: 250-ENHANCEDSTATUSCODES
          S: 250 SIZE 26214400
          C: MAIL FROM:<a@b.example> SIZE=100 BODY=8BITMIME
@@ -205,6 +208,7 @@ fn addresses_in_utf8_need_smtputf8() {
          S: 250-8...
          S: 250-SMTPUTF8
          S: 250-D...
+         S: 250-C...
          S: 250-E...
          S: 250 S...
          C: MAIL FROM:<ü@x>
@@ -259,6 +263,7 @@ fn limits_are_answered_with_their_codes() {
          S: 250-8...
          S: 250-SMTPUTF8
          S: 250-D...
+         S: 250-C...
          S: 250-E...
          S: 250 SIZE 10
          C: MAIL FROM:<a@b> SIZE=99999999999999999999999999
@@ -386,6 +391,7 @@ fn auth_plain_and_login() {
          S: 250-8...
          S: 250-SMTPUTF8
          S: 250-D...
+         S: 250-C...
          S: 250-E...
          S: 250-AUTH PLAIN LOGIN
          S: 250 S...
@@ -538,7 +544,7 @@ proptest! {
                 prop::collection::vec(any::<u8>(), 0..30),
                 prop::sample::select(vec![
                     &b"EHLO c\r\n"[..], b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n",
-                    b".\r\n", b"\r\n.\r\n", b"RSET\r\n", b"QUIT\r\n", b"\r", b"\n", b"STARTTLS\r\n",
+                    b".\r\n", b"\r\n.\r\n", b"RSET\r\n", b"BDAT 4\r\nQUIT", b"BDAT 2 LAST\r\n", b"QUIT\r\n", b"\r", b"\n", b"STARTTLS\r\n",
                 ]).prop_map(<[u8]>::to_vec),
             ], 0..30),
         chunk_octets in 1_usize..64,
