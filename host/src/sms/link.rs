@@ -46,6 +46,10 @@ impl<S: Socket> Link<S> {
     /// The socket's.
     pub async fn step(&mut self, may_read: bool, until: Option<Instant>) -> io::Result<Step> {
         self.flush();
+        if !may_read {
+            // Who is not read cannot be held for silent.
+            self.session.excuse_silence(now());
+        }
         let deadline = [self.session.poll_timeout(), until].into_iter().flatten().min();
         let input: Option<&mut BytesMut> = if may_read && self.wire.waiting() < OUTPUT_OCTETS_MAX {
             Some(self.session.input())

@@ -53,6 +53,13 @@ impl Session {
         }
     }
 
+    /// The driver is not reading: the peer's silence means nothing.
+    pub const fn excuse_silence(&mut self, now: Instant) {
+        self.clock.received = now;
+        self.clock.enquiry = None;
+        self.clock.misses = 0;
+    }
+
     fn time_out_requests(&mut self, now: Instant) {
         for pending in self.pending.take_overdue(now, self.config.response) {
             match pending.kind {

@@ -120,3 +120,32 @@ async fn acknowledged_messages_are_on_disk_with_their_tag() {
     assert_eq!(tags.len(), 1000);
     assert!(tags.iter().all(|tag| tag.starts_with(result["run"].as_str().unwrap())));
 }
+
+#[tokio::test]
+async fn messages_reach_whoever_is_bound() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let esme = crate::cli::sim::esme::EsmeArgs {
+        target: listener.local_addr().unwrap().to_string(),
+        credentials: load(|_| {}).credentials,
+        answer: Status::ROK,
+        never_answer: false,
+        count: Some(20),
+        wait: Some(Duration::from_secs(10)),
+    };
+    let smsc = smsc(|args| (args.mo_count, args.mo_rate) = (20, 10_000));
+    let stop = CancellationToken::new();
+    let mut lines = String::new();
+    let (served, received) = tokio::join!(serve(smsc, listener, stop.clone()), async {
+        let received = crate::cli::sim::esme::receive(esme, stop.clone(), |line| {
+            lines.push_str(line);
+            Ok(())
+        });
+        let received = received.await;
+        stop.cancel();
+        received
+    });
+    served.unwrap();
+    received.unwrap();
+    assert_eq!(lines.lines().count(), 20, "{lines}");
+    assert!(lines.lines().all(|line| line.contains(r#""text":"Hello""#)));
+}
