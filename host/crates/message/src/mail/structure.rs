@@ -112,7 +112,7 @@ impl Parser<'_> {
         node.header = start..block.end;
         node.body = block.body..self.raw.len();
         node.next = self.raw.len();
-        if self.open.len() >= MULTIPART_DEPTH_MAX {
+        if self.open.len() >= MULTIPART_DEPTH_MAX || self.is_ambiguous(node.boundary.as_deref()) {
             node.boundary = None;
         }
         let index = self.nodes.len();
@@ -122,6 +122,14 @@ impl Parser<'_> {
         self.path.push(index);
         self.nodes.push(node);
         block.body
+    }
+
+    /// Whether a delimiter of this boundary could be one of a multipart around it, which RFC 2046
+    /// §5.1.2 forbids. Such a multipart is not opened: removing a part of it could regroup others.
+    fn is_ambiguous(&self, boundary: Option<&[u8]>) -> bool {
+        let core = |boundary: &[u8]| boundary.strip_suffix(b"--").unwrap_or(boundary).to_vec();
+        let Some(inner) = boundary.map(core) else { return false };
+        self.open.iter().any(|(_, outer)| core(outer) == inner)
     }
 
     /// Which open multipart a line delimits, and whether it closes it.

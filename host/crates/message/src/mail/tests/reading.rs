@@ -116,6 +116,14 @@ fn a_multipart_that_never_ends_keeps_its_parts() {
 }
 
 #[test]
+fn a_boundary_used_twice_belongs_to_the_outer_multipart() {
+    let twice = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; \
+                 boundary=b\n\n--b\n\none\n--b--\n";
+    let parents: Vec<_> = view(twice).parts().into_iter().map(|part| part.parent).collect();
+    assert_eq!(parents, [None, Some(0), Some(0)]);
+}
+
+#[test]
 fn programs_and_lists_are_recognised() {
     assert!(view("Auto-Submitted: auto-replied (vacation)\n\n").is_auto_submitted());
     assert!(!view("Auto-Submitted: no\n\n").is_auto_submitted());
