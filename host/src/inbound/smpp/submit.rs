@@ -1,0 +1,128 @@
+//! From a submit to a draft.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use message::{Content, Message, Origin, Recipient, Wish};
+use smpp::pdu::{Destination, Unsuccess};
+use smpp::{Address, CommandId, Sm, Status};
+
+use crate::config::Account;
+use crate::generation::Generation;
+use crate::intake::{Draft, Refusal};
+use crate::router::Router;
+use crate::sms::read::{self, Reading};
+
+/// The SMSC's predefined messages, of which we have none (v3.4 §4.4.1).
+const NO_DEFAULT_MESSAGE: Status = Status(0x63);
+
+/// A request that waits for the fate of its draft.
+#[derive(Debug)]
+pub(super) struct Submit {
+    pub(super) sequence: u32,
+    pub(super) command: CommandId,
+    /// Destinations of a `submit_multi` that were refused.
+    pub(super) unsuccess: Vec<Unsuccess>,
+}
+
+/// A request that was refused before anything was tried.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// By the session itself.
+    Status(Status),
+    /// By the router: the recipient.
+    Refusal(Refusal),
+}
+
+/// What a session knows about everything that it submits.
+#[derive(Debug)]
+pub(super) struct Submitter<'a> {
+    pub(super) router: &'a Router,
+    pub(super) generation: &'a Generation,
+    pub(super) account: &'a Account,
+    pub(super) origin: &'a Arc<Origin>,
+    pub(super) reading: Reading,
+}
+
+impl Submitter<'_> {
+    /// The draft of a `submit_sm` or `data_sm`.
+    pub(super) fn one(&self, sm: &Sm) -> Result<Draft, Refused> {
+        let (mut message, wish) = self.message(sm)?;
+        let recipient =
+            self.recipient(&message, &sm.destination, wish).map_err(Refused::Refusal)?;
+        message.recipients.push(recipient);
+        Ok(Draft { message })
+    }
+
+    /// The draft of a `submit_multi`, and the destinations that it does not have.
+    pub(super) fn several(
+        &self,
+        sm: &Sm,
+        destinations: Vec<Destination>,
+    ) -> Result<(Draft, Vec<Unsuccess>), Refused> {
+        let (mut message, wish) = self.message(sm)?;
+        let mut unsuccess = Vec::new();
+        for destination in destinations {
+            let refused = match destination {
+                Destination::Address(address) => match self.recipient(&message, &address, wish) {
+                    Ok(recipient) => {
+                        message.recipients.push(recipient);
+                        continue;
+                    }
+                    Err(refusal) => (address, Status(refusal.smpp_status)),
+                },
+                // We keep no distribution lists.
+                Destination::List(addr) => (Address { addr, ..Address::default() }, Status(0x34)),
+            };
+            unsuccess.push(Unsuccess { address: refused.0, status: refused.1 });
+        }
+        if message.recipients.is_empty() {
+            let status = unsuccess.first().map_or(Status::RINVNUMDESTS, |first| first.status);
+            return Err(Refused::Status(status));
+        }
+        Ok((Draft { message }, unsuccess))
+    }
+
+    /// Everything but the recipients, and which receipts they are to have.
+    fn message(&self, sm: &Sm) -> Result<(Message, Wish), Refused> {
+        if sm.sm_default_msg_id != 0 {
+            return Err(Refused::Status(NO_DEFAULT_MESSAGE));
+        }
+        let now = self.router.clock.now();
+        let incoming = read::read(sm, &self.reading, now).map_err(Refused::Status)?;
+        let from = &self.account.from;
+        if !from.is_empty() && !from.iter().any(|pattern| pattern.matches(&incoming.sender)) {
+            return Err(Refused::Status(Status::RINVSRCADR));
+        }
+        let message = Message {
+            id: self.router.next_id(),
+            parent: None,
+            origin: Arc::clone(self.origin),
+            sender: incoming.sender,
+            recipients: Vec::with_capacity(1),
+            content: Content::Short(incoming.content),
+            envid: None,
+            ret: None,
+            smtputf8: false,
+            eight_bit: false,
+            meta: BTreeMap::new(),
+            received: now,
+            not_before: incoming.not_before,
+            expires: incoming.expires,
+            priority: incoming.priority,
+            hops: 0,
+        };
+        Ok((message, incoming.wish))
+    }
+
+    fn recipient(
+        &self,
+        message: &Message,
+        given: &Address,
+        wish: Wish,
+    ) -> Result<Recipient, Refusal> {
+        let recipient = Recipient::new(read::address(given, self.reading.dest), wish);
+        let sender = &message.sender;
+        self.router.admit_recipient(self.generation, self.origin, sender, recipient, true)
+    }
+}
