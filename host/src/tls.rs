@@ -175,3 +175,104 @@ impl ServerCertVerifier for AnyCertificate {
         aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::config::TlsMode;
+
+    /// An authority, and a certificate and key that it signed for `name`.
+    struct Files {
+        folder: tempfile::TempDir,
+    }
+
+    impl Files {
+        fn new(name: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let ca_key = KeyPair::generate().unwrap();
+            let mut ca = CertificateParams::new(Vec::new()).unwrap();
+            ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new([name.to_owned()]).unwrap();
+            let cert = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+            fs::write(folder.path().join("ca"), ca_pem).unwrap();
+            fs::write(folder.path().join("cert"), cert.pem()).unwrap();
+            fs::write(folder.path().join("key"), key.serialize_pem()).unwrap();
+            Self { folder }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn server(&self, client_ca: Option<PathBuf>) -> ServerTls {
+            let (cert, key) = (self.path("cert"), self.path("key"));
+            ServerTls { cert, key, client_ca, mode: TlsMode::Implicit, required: true }
+        }
+
+        fn client(&self) -> ClientTls {
+            let ca = Some(self.path("ca"));
+            ClientTls { ca, cert: None, key: None, server_name: None, insecure: false }
+        }
+    }
+
+    /// Whether both get through and one octet reaches the other side.
+    async fn shakes_hands(server_tls: &ServerTls, client_tls: &ClientTls, host: &str) -> bool {
+        let acceptor = TlsAcceptor::from(server(server_tls).unwrap());
+        let connector = TlsConnector::from(client(client_tls, true).unwrap());
+        let name = server_name(client_tls, host).unwrap();
+        let (near, far) = duplex(64 * 1024);
+        let accepting = async {
+            let mut socket = acceptor.accept(far).await.ok()?;
+            socket.read_u8().await.ok()
+        };
+        let connecting = async {
+            let mut socket = connector.connect(name, near).await.ok()?;
+            socket.write_u8(7).await.ok()?;
+            socket.flush().await.ok()?;
+            socket.read_u8().await.ok()
+        };
+        tokio::join!(accepting, connecting).0 == Some(7)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_good_for_its_name_and_no_other() {
+        let files = Files::new("smsc.example.net");
+        let (server, client) = (files.server(None), files.client());
+        assert!(shakes_hands(&server, &client, "smsc.example.net").await);
+        assert!(!shakes_hands(&server, &client, "other.example.net").await);
+        let named = ClientTls { server_name: Some("smsc.example.net".into()), ..client.clone() };
+        assert!(shakes_hands(&server, &named, "127.0.0.1").await);
+        let insecure = ClientTls { insecure: true, ..client.clone() };
+        assert!(shakes_hands(&server, &insecure, "other.example.net").await);
+        let stranger = Files::new("smsc.example.net");
+        assert!(!shakes_hands(&stranger.server(None), &client, "smsc.example.net").await);
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_wants_certificates_takes_only_those_of_its_authority() {
+        let (files, clients) = (Files::new("smsc.example.net"), Files::new("esme"));
+        let server = files.server(Some(clients.path("ca")));
+        assert!(!shakes_hands(&server, &files.client(), "smsc.example.net").await);
+        let (cert, key) = (Some(clients.path("cert")), Some(clients.path("key")));
+        let client = ClientTls { cert, key, ..files.client() };
+        assert!(shakes_hands(&server, &client, "smsc.example.net").await);
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_named() {
+        let files = Files::new("x");
+        let wrong = ServerTls { cert: files.path("nothing"), ..files.server(None) };
+        assert!(server(&wrong).unwrap_err().to_string().contains("nothing"));
+        let wrong = ServerTls { cert: files.path("key"), ..files.server(None) };
+        assert!(server(&wrong).unwrap_err().to_string().contains("no certificate"));
+    }
+}
