@@ -168,3 +168,6 @@ async fn secure(tls: &TlsSetup, socket: TcpStream) -> io::Result<TlsStream<TcpSt
     let handshake = connector.connect(tls.name.clone(), socket);
     tokio::time::timeout(tls.handshake_within, handshake).await?
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Mail comes in: listeners, and a task for each connection.
+//!
+//! The path of a message here: `session` reads what the peer says and asks, `transaction` turns it
+//! into a draft and the router's answer into a reply.
+
+mod settings;
+mod gate;
+mod session;
+mod transaction;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::config::{Listener, Name};
+use crate::router::Router;
+use gate::Gate;
+use session::Conversation;
+use settings::Settings;
+
+/// Pause after an accept that failed: out of descriptors, as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections on `socket` for `listener` until the router stops.
+///
+/// The settings are read again from the current generation when it changes; sessions that are there
+/// keep the ones they began with, but every transaction pins the generation of its MAIL.
+pub async fn run(router: Arc<Router>, listener: Arc<Listener>, socket: TcpListener) {
+    let gate = Arc::new(Gate::default());
+    let stopping = router.tasks.stopping().clone();
+    let mut settings: Option<Arc<Settings>> = None;
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = stopping.cancelled() => return,
+        };
+        match accepted {
+            Ok((connection, peer)) => {
+                settings = Settings::of(&router.generation(), &listener.name, settings);
+                if let Some(settings) = &settings {
+                    begin(&router, settings, &gate, connection, peer);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(event = "smtp.accept", door = &*listener.name, %error);
+                router.clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn begin(
+    router: &Arc<Router>,
+    settings: &Arc<Settings>,
+    gate: &Arc<Gate>,
+    socket: TcpStream,
+    peer: SocketAddr,
+) {
+    let door: &Name = &settings.name;
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(event = "smtp.connect", door = &**door, %peer, %error);
+        return;
+    }
+    let conversation =
+        Conversation::new(Arc::clone(router), Arc::clone(settings), Arc::clone(gate), peer);
+    router.tasks.spawn("smtp.session", conversation.run(socket));
+}

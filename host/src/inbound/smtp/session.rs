@@ -1,0 +1,438 @@
+//! One connection of a peer that sends us mail.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use message::{MessageId, Origin, Protocol};
+use smtp::server::{CloseReason, Event, ServerSession};
+use smtp::{Credentials, MailParams, Mailbox, RcptParams, Reply, ReversePath};
+use subtle::ConstantTimeEq;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::gate::{DraftBytes, Gate};
+use super::settings::Settings;
+use super::transaction::{self, Transaction};
+use crate::config::{Account, Config, ListenerKind, Network};
+use crate::inbound::proxy;
+use crate::intake::Outcome;
+use crate::router::Router;
+use crate::wire::{Socket, Turn, Wire};
+
+/// How long a TLS handshake, or a PROXY header, may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the last words may take to reach the peer.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+const SENDER_OK: Reply = Reply::new(250, (2, 1, 0), "sender ok");
+const RECIPIENT_OK: Reply = Reply::new(250, (2, 1, 5), "recipient ok");
+const SEND: Reply = Reply::plain(354, "");
+const AUTHENTICATED: Reply = Reply::new(235, (2, 7, 0), "authenticated");
+const WRONG_PASSWORD: Reply = Reply::new(535, (5, 7, 8), "name or password is wrong");
+const SENDER_NOT_YOURS: Reply = Reply::new(553, (5, 7, 1), "this account may not use this sender");
+const ACCOUNT_CHANGED: Reply = Reply::new(421, (4, 7, 0), "your account was changed, come again");
+const NO_MEMORY: Reply = Reply::new(452, (4, 3, 1), "too many messages are coming in, try later");
+const NO_MEMORY_LEFT: Reply = Reply::new(421, (4, 3, 1), "too much mail is coming in, try later");
+const LOOP: Reply = Reply::new(554, (5, 4, 6), "too many hops, the mail goes round in circles");
+const TOO_MANY_CONNECTIONS: Reply = Reply::new(421, (4, 7, 0), "too many connections, try later");
+const NO_TRANSACTION: Reply = Reply::new(451, (4, 3, 0), "the transaction is lost, try again");
+
+/// A connection and what was said over it.
+pub(super) struct Conversation {
+    router: Arc<Router>,
+    settings: Arc<Settings>,
+    gate: Arc<Gate>,
+    stopping: CancellationToken,
+    /// Who we talk to; behind a proxy, whom it speaks for.
+    peer: SocketAddr,
+    origin: Arc<Origin>,
+    extended: bool,
+    account: Option<Arc<Account>>,
+    open: Option<Transaction>,
+    draft_bytes: Option<DraftBytes>,
+}
+
+/// Why a conversation over one socket ended.
+enum End {
+    StartTls,
+    Closed(CloseReason),
+}
+
+impl Conversation {
+    pub(super) fn new(
+        router: Arc<Router>,
+        settings: Arc<Settings>,
+        gate: Arc<Gate>,
+        peer: SocketAddr,
+    ) -> Self {
+        let origin = Arc::new(Origin {
+            door: Arc::clone(&settings.name),
+            protocol: Protocol::Smtp,
+            peer: peer.to_string().into(),
+            account: "".into(),
+            session: router.next_session(),
+            helo: "".into(),
+            tls: false,
+        });
+        let stopping = router.tasks.stopping().clone();
+        let (account, open, draft_bytes) = (None, None, None);
+        let extended = false;
+        Self {
+            router,
+            settings,
+            gate,
+            stopping,
+            peer,
+            origin,
+            extended,
+            account,
+            open,
+            draft_bytes,
+        }
+    }
+
+    /// Talks until the connection ends.
+    pub(super) async fn run(mut self, mut socket: TcpStream) {
+        if contains(&self.settings.listener.proxy_from, self.peer.ip()) {
+            match tokio::time::timeout(HANDSHAKE_WITHIN, proxy::read(&mut socket)).await {
+                Ok(Ok(behind)) => self.set_peer(behind.unwrap_or(self.peer)),
+                Ok(Err(error)) => return self.log_broken("PROXY header", &error),
+                Err(elapsed) => return self.log_broken("PROXY header", &elapsed),
+            }
+        }
+        let listener = &self.settings.listener;
+        let (max, per_ip_max) = (listener.connections_max, listener.connections_per_ip_max);
+        let pass = self.gate.enter(self.peer.ip().to_canonical(), max, per_ip_max);
+        let now = self.router.clock.instant();
+        let server = Arc::clone(&self.settings.server);
+        let implicit = self.settings.is_tls_implicit();
+        let mut session = ServerSession::new(server, now, implicit);
+        if pass.is_some() {
+            session.greet(now);
+        } else {
+            session.refuse(&TOO_MANY_CONNECTIONS);
+        }
+        tracing::info!(
+            event = "smtp.connect",
+            door = &*self.origin.door,
+            peer = %self.peer,
+            session = self.origin.session,
+            admitted = pass.is_some(),
+        );
+        let reason = self.converse_over(socket, &mut session, implicit).await;
+        let stats = session.stats();
+        tracing::info!(
+            event = "smtp.close",
+            door = &*self.origin.door,
+            peer = %self.peer,
+            session = self.origin.session,
+            reason = ?reason,
+            commands = stats.commands,
+            errors = stats.errors,
+            accepted = stats.messages_accepted,
+            refused = stats.messages_refused,
+            bytes = stats.message_bytes,
+        );
+    }
+
+    /// In the clear, over TLS, or first the one and then the other.
+    async fn converse_over(
+        &mut self,
+        socket: TcpStream,
+        session: &mut ServerSession,
+        implicit: bool,
+    ) -> CloseReason {
+        let socket = if implicit {
+            socket
+        } else {
+            let mut wire = Wire::new(socket);
+            match self.converse(&mut wire, session).await {
+                End::Closed(reason) => return reason,
+                End::StartTls => wire.into_socket(),
+            }
+        };
+        let Some(acceptor) = &self.settings.tls else { return CloseReason::Violation };
+        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(socket)).await;
+        let secured = match handshake {
+            Ok(Ok(secured)) => secured,
+            Ok(Err(error)) => {
+                self.log_broken("TLS handshake", &error);
+                return CloseReason::PeerGone;
+            }
+            Err(elapsed) => {
+                self.log_broken("TLS handshake", &elapsed);
+                return CloseReason::TimedOut;
+            }
+        };
+        session.handle_tls_started(self.router.clock.instant());
+        self.account = None;
+        self.change_origin(|origin| {
+            origin.tls = true;
+            origin.account = "".into();
+        });
+        match self.converse(&mut Wire::new(secured), session).await {
+            End::Closed(reason) => reason,
+            End::StartTls => CloseReason::Violation,
+        }
+    }
+
+    async fn converse<S: Socket>(
+        &mut self,
+        wire: &mut Wire<S>,
+        session: &mut ServerSession,
+    ) -> End {
+        let mut stopping = false;
+        loop {
+            let end = self.work_off(session).await;
+            if let Some(delay) = session.take_delay() {
+                self.router.clock.sleep(delay).await;
+            }
+            wire.push(session.output().split());
+            match end {
+                Some(End::StartTls) => {
+                    while wire.waiting() > 0 {
+                        if wire.turn(None).await.is_err() {
+                            return End::Closed(CloseReason::PeerGone);
+                        }
+                    }
+                    return End::StartTls;
+                }
+                Some(closed) => {
+                    // The peer may be gone already; nothing depends on its hearing this.
+                    drop(tokio::time::timeout(CLOSE_WITHIN, wire.close()).await);
+                    return closed;
+                }
+                None => {}
+            }
+            let deadline = session.poll_timeout();
+            let input = session.wants_input().then(|| session.input());
+            let turned = tokio::select! {
+                turned = wire.turn(input) => Some(turned),
+                () = self.router.clock.sleep_until(deadline) => None,
+                () = self.stopping.cancelled(), if !stopping => {
+                    stopping = true;
+                    session.handle_shutdown();
+                    continue;
+                }
+            };
+            let now = self.router.clock.instant();
+            match turned {
+                Some(Ok(Turn::Read)) => self.handle_read(session),
+                Some(Ok(Turn::Written)) => {}
+                Some(Ok(Turn::Closed) | Err(_)) => session.handle_eof(),
+                None => session.handle_timeout(now),
+            }
+        }
+    }
+
+    fn handle_read(&mut self, session: &mut ServerSession) {
+        session.handle_read(self.router.clock.instant());
+        let held = session.buffered_bytes();
+        if let Some(reserved) = &mut self.draft_bytes
+            && !reserved.grow_to(held)
+        {
+            session.refuse(&NO_MEMORY_LEFT);
+        }
+    }
+
+    /// Answers everything that the session asks.
+    async fn work_off(&mut self, session: &mut ServerSession) -> Option<End> {
+        loop {
+            let now = self.router.clock.instant();
+            match session.poll_event(now)? {
+                Event::Hello { name, extended } => {
+                    self.open = None;
+                    self.extended = extended;
+                    self.change_origin(|origin| origin.helo = name.into());
+                }
+                Event::Auth(credentials) => {
+                    let reply = self.authenticate(&credentials);
+                    session.reply(now, &reply);
+                }
+                Event::Mail { sender, params } => {
+                    let reply = self.mail(&sender, params);
+                    self.log_refused(&reply, "mail");
+                    session.reply(now, &reply);
+                }
+                Event::Rcpt { recipient, params } => {
+                    let reply = self.rcpt(&recipient, &params);
+                    self.log_refused(&reply, "rcpt");
+                    session.reply(now, &reply);
+                }
+                Event::Data => {
+                    let reply = self.data(session);
+                    self.log_refused(&reply, "data");
+                    session.reply(now, &reply);
+                }
+                Event::Message { body } => {
+                    let reply = self.message(body).await;
+                    self.log_refused(&reply, "message");
+                    session.reply(self.router.clock.instant(), &reply);
+                }
+                Event::Reset => {
+                    self.open = None;
+                    self.draft_bytes = None;
+                }
+                Event::StartTls => return Some(End::StartTls),
+                Event::Closed(reason) => return Some(End::Closed(reason)),
+            }
+        }
+    }
+
+    fn mail(&mut self, sender: &ReversePath, params: MailParams) -> Reply {
+        let generation = self.router.generation();
+        if let Some(account) = &self.account {
+            let current = generation.config.accounts.get(&account.name);
+            if !current.is_some_and(|current| current.smtp == account.smtp) {
+                return ACCOUNT_CHANGED;
+            }
+            self.account = current.cloned();
+        }
+        let relay_allowed = self.account.is_some() || self.is_peer_allowed(&generation.config);
+        let sender = transaction::sender_address(sender);
+        if let Some(account) = &self.account
+            && !account.from.is_empty()
+            && !sender.is_null()
+            && !account.from.iter().any(|pattern| pattern.matches(&sender))
+        {
+            return SENDER_NOT_YOURS;
+        }
+        self.open = Some(Transaction {
+            generation,
+            relay_allowed,
+            sender,
+            params,
+            recipients: Vec::new(),
+            id: MessageId::from_u64(0),
+            prefix_bytes: 0,
+        });
+        SENDER_OK
+    }
+
+    /// Whether the peer's address alone lets it relay.
+    fn is_peer_allowed(&self, config: &Config) -> bool {
+        let listener = config.listeners.get(&self.settings.name).map(|listener| &listener.kind);
+        let Some(ListenerKind::Smtp(listener)) = listener else { return false };
+        listener.open_relay || contains(&listener.allow, self.peer.ip())
+    }
+
+    fn rcpt(&mut self, mailbox: &Mailbox, params: &RcptParams) -> Reply {
+        let Some(open) = &mut self.open else { return NO_TRANSACTION };
+        let recipient = transaction::recipient_of(mailbox, params);
+        let admitted = self.router.admit_recipient(
+            &open.generation,
+            &self.origin,
+            &open.sender,
+            recipient,
+            open.relay_allowed,
+        );
+        match admitted {
+            Ok(recipient) => {
+                open.recipients.push(recipient);
+                RECIPIENT_OK
+            }
+            Err(refusal) => transaction::refused(&refusal),
+        }
+    }
+
+    fn data(&mut self, session: &mut ServerSession) -> Reply {
+        let Some(open) = &mut self.open else { return NO_TRANSACTION };
+        let announced = open.params.size_bytes.unwrap_or(0);
+        let Some(reserved) = DraftBytes::reserve(&self.gate, announced) else { return NO_MEMORY };
+        self.draft_bytes = Some(reserved);
+        open.id = self.router.next_id();
+        let us = (&*self.settings.listener.hostname, self.extended);
+        let now = self.router.clock.now();
+        let received = transaction::received_field(open, &self.origin, self.peer, us, now);
+        open.prefix_bytes = received.len();
+        session.set_prefix(received.into_bytes());
+        SEND
+    }
+
+    async fn message(&mut self, body: Bytes) -> Reply {
+        // Memory is set aside until the message is in the spool or refused.
+        let _reserved = self.draft_bytes.take();
+        let Some(open) = self.open.take() else { return NO_TRANSACTION };
+        let generation = Arc::clone(&open.generation);
+        let origin = Arc::clone(&self.origin);
+        let draft = open.into_draft(origin, body, self.router.clock.now());
+        if u32::from(draft.message.hops) >= self.settings.listener.hops_max {
+            return LOOP;
+        }
+        let mut outcomes = self.router.accept(&generation, vec![draft]).await;
+        match outcomes.pop() {
+            Some(Outcome::Accepted(accepted)) => transaction::queued(&accepted),
+            Some(Outcome::Refused(refusal)) => transaction::refused(&refusal),
+            None => NO_TRANSACTION,
+        }
+    }
+
+    fn authenticate(&mut self, credentials: &Credentials) -> Reply {
+        let generation = self.router.generation();
+        let listener = &self.settings.listener;
+        let mut found = None;
+        for (name, account) in &generation.config.accounts {
+            let Some(smtp) = &account.smtp else { continue };
+            let here = listener.accounts.as_ref().is_none_or(|names| names.contains(name));
+            let known = smtp.username.as_bytes().ct_eq(credentials.user.as_bytes())
+                & smtp.password.reveal().as_bytes().ct_eq(credentials.password.as_bytes());
+            let from_here = smtp.allow.is_empty() || contains(&smtp.allow, self.peer.ip());
+            if bool::from(known) && here && from_here {
+                found = Some(Arc::clone(account));
+            }
+        }
+        let Some(account) = found else {
+            tracing::warn!(
+                event = "smtp.auth",
+                door = &*self.origin.door,
+                peer = %self.peer,
+                session = self.origin.session,
+                "authentication failed"
+            );
+            return WRONG_PASSWORD;
+        };
+        self.change_origin(|origin| origin.account = Arc::clone(&account.name));
+        self.account = Some(account);
+        AUTHENTICATED
+    }
+
+    fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer;
+        self.change_origin(|origin| origin.peer = peer.to_string().into());
+    }
+
+    fn change_origin(&mut self, change: impl FnOnce(&mut Origin)) {
+        change(Arc::make_mut(&mut self.origin));
+    }
+
+    fn log_refused(&self, reply: &Reply, stage: &'static str) {
+        if reply.code >= 400 {
+            tracing::info!(
+                event = "smtp.refused",
+                door = &*self.origin.door,
+                peer = %self.peer,
+                session = self.origin.session,
+                stage,
+                code = reply.code,
+                text = &*reply.text,
+            );
+        }
+    }
+
+    fn log_broken(&self, what: &'static str, error: &dyn std::fmt::Display) {
+        tracing::info!(
+            event = "smtp.broken",
+            door = &*self.origin.door,
+            peer = %self.peer,
+            session = self.origin.session,
+            what,
+            error = %error,
+        );
+    }
+}
+
+fn contains(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address.to_canonical()))
+}
