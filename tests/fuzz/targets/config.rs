@@ -1,0 +1,21 @@
+//! YAML of any kind: no text panics, a configuration comes out exactly if nothing is wrong, and
+//! every finding points into the text.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use wirepost::config::{CheckOptions, load_text};
+
+fuzz_target!(|octets: &[u8]| {
+    let text = String::from_utf8_lossy(octets);
+    // Nothing is there to be included.
+    let main = Path::new("/nonexistent/wirepost.yaml");
+    let loaded = load_text(main, &text, CheckOptions { environment: false });
+    assert_eq!(loaded.config.is_some(), loaded.errors() == 0, "{:?}", loaded.findings);
+    let lines = text.split('\n').count();
+    for finding in loaded.findings.iter().filter(|finding| finding.file == main) {
+        assert!(usize::try_from(finding.line).is_ok_and(|line| line <= lines + 1), "{finding:?}");
+        assert!(!finding.message.is_empty());
+    }
+});
