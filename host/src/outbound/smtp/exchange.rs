@@ -153,3 +153,147 @@ fn cause_of(reply: &Reply, local: bool, peer: &Arc<str>) -> Cause {
         peer: Arc::clone(peer),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use message::{Address, MessageId, Origin, Protocol, Timestamp};
+
+    use super::*;
+    use crate::delivery::Delivery;
+
+    fn message(sender: &str) -> Arc<Message> {
+        let origin = Origin {
+            door: "mail".into(),
+            protocol: Protocol::Smtp,
+            peer: "".into(),
+            account: "".into(),
+            session: 1,
+            helo: "".into(),
+            tls: false,
+        };
+        Arc::new(Message {
+            id: MessageId::from_u64(7),
+            parent: None,
+            origin: Arc::new(origin),
+            sender: Address::mailbox(sender),
+            recipients: Vec::new(),
+            content: Content::Mail(Bytes::from_static(b"hi\r\n")),
+            envid: Some("a b".into()),
+            ret: Some(message::Ret::Headers),
+            smtputf8: false,
+            eight_bit: true,
+            meta: BTreeMap::new(),
+            received: Timestamp::from_ms(0),
+            not_before: None,
+            expires: Timestamp::NEVER,
+            priority: 0,
+            hops: 0,
+        })
+    }
+
+    fn queued(message: &Arc<Message>, recipient: Recipient, answers: Answers) -> Queued {
+        let delivery = Delivery {
+            id: MessageId::from_u64(8),
+            body: message.id,
+            message: message.id,
+            recipient,
+            route: "r".into(),
+            targets: vec!["relay".into()],
+            cursor: 0,
+            answers,
+            sms: None,
+            parts: None,
+            attempts: 0,
+            faults: 0,
+            due: Timestamp::from_ms(0),
+            expires: Timestamp::NEVER,
+            priority: 0,
+            account: "".into(),
+            doubtful: false,
+            last: None,
+        };
+        Queued { delivery, message: Arc::clone(message) }
+    }
+
+    fn to(address: &str, wish: Wish) -> Recipient {
+        Recipient::new(Address::mailbox(address), wish)
+    }
+
+    fn outcome(verdict: Verdict, stage: Stage, code: u16, local: bool) -> RecipientOutcome {
+        let reply = Reply::new(code, (5, 7, 1), "a\nb");
+        RecipientOutcome { verdict, stage, reply, local }
+    }
+
+    #[test]
+    fn wishes_become_notify_and_a_copy_wants_nothing() {
+        let message = message("a@x");
+        let mut original = to("b@y", Wish::FINAL);
+        original.original = Some("rfc822;c@z".into());
+        let group = Group::new(vec![
+            queued(&message, to("a@y", Wish::FAILURE), Answers::Origin),
+            queued(&message, original, Answers::Origin),
+            queued(&message, to("c@y", Wish::NOTHING), Answers::Origin),
+            queued(&message, to("d@y", Wish::FINAL), Answers::Copy),
+        ]);
+        let envelope = group.envelope().unwrap();
+        let notify: Vec<String> = envelope
+            .recipients
+            .iter()
+            .map(|(_, params)| params.notify.map_or("-".to_owned(), |notify| notify.to_string()))
+            .collect();
+        assert_eq!(notify, ["-", "SUCCESS,FAILURE", "NEVER", "NEVER"]);
+        let orcpt = envelope.recipients[1].1.orcpt.as_ref().map(ToString::to_string);
+        assert_eq!(orcpt.as_deref(), Some("rfc822;c@z"));
+        assert_eq!(envelope.params.ret, Some(Ret::Headers));
+        assert_eq!(envelope.params.envid.as_ref().map(Xtext::as_encoded), Some("a+20b"));
+        assert!(envelope.prefix.is_empty());
+    }
+
+    #[test]
+    fn a_possible_duplicate_says_so() {
+        let message = message("");
+        let mut doubtful = queued(&message, to("a@y", Wish::FAILURE), Answers::Origin);
+        doubtful.delivery.doubtful = true;
+        let envelope = Group::new(vec![doubtful]).envelope().unwrap();
+        assert_eq!(envelope.sender, ReversePath::Null);
+        assert_eq!(&envelope.prefix[..], POSSIBLE_DUPLICATE);
+    }
+
+    #[test]
+    fn what_no_relay_understands_fails_without_one() {
+        let message = message("a@x");
+        let number = Recipient::new(Address::phone("+33612345678"), Wish::FAILURE);
+        let group = Group::new(vec![
+            queued(&message, number, Answers::Origin),
+            queued(&message, to("a@y", Wish::FAILURE), Answers::Origin),
+        ]);
+        let delivered = [outcome(Verdict::Delivered, Stage::Body, 250, false)];
+        let attempts = group.attempts(&delivered, "relay");
+        assert!(matches!(&attempts[0].1, Attempt::Failed { cause } if &*cause.enhanced == "5.1.3"));
+        assert!(matches!(&attempts[1].1, Attempt::Delivered { reply, .. } if reply.code == 250));
+    }
+
+    #[test]
+    fn outcomes_become_attempts() {
+        let peer: Arc<str> = "relay".into();
+        let check =
+            |verdict, stage, code, local| attempt_of(&outcome(verdict, stage, code, local), &peer);
+        let class = |attempt| match attempt {
+            Attempt::Deferred { class, .. } => class,
+            other => panic!("{other:?}"),
+        };
+        let deferred = Verdict::Deferred;
+        assert_eq!(class(check(deferred, Stage::Rcpt, 451, false)), Defer::Temporary);
+        assert_eq!(class(check(deferred, Stage::Rcpt, 421, false)), Defer::Connector);
+        assert_eq!(class(check(deferred, Stage::Data, 451, true)), Defer::Connector);
+        let unknown = check(Verdict::Unknown, Stage::Body, 451, true);
+        assert!(
+            matches!(unknown, Attempt::Unknown { cause } if cause.code == 0 && &*cause.text == "a b")
+        );
+        assert!(matches!(check(Verdict::Failed, Stage::Mail, 550, false), Attempt::Failed { .. }));
+        assert!(is_stale(&[outcome(deferred, Stage::Mail, 451, true)]));
+        assert!(!is_stale(&[outcome(deferred, Stage::Data, 451, true)]));
+    }
+}
