@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use crate::config::{CheckOptions, Finding, Loaded, Severity, load};
+use crate::config::{CheckOptions, Finding, Loaded, Severity, json_schema, load};
 
 /// The exit code for a wrong configuration (sysexits `EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -23,6 +23,9 @@ pub struct CheckArgs {
     /// Warnings are errors.
     #[arg(long)]
     pub deny_warnings: bool,
+    /// Print the JSON Schema of the configuration instead.
+    #[arg(long)]
+    pub schema: bool,
     /// Take environment variables, secrets and certificates to be there.
     #[arg(long)]
     pub no_environment: bool,
@@ -31,6 +34,10 @@ pub struct CheckArgs {
 /// Checks and prints; 0 if every file is right, 78 if not.
 #[must_use]
 pub fn run(args: &CheckArgs) -> ExitCode {
+    if args.schema {
+        println!("{:#}", json_schema());
+        return ExitCode::SUCCESS;
+    }
     let options = CheckOptions { environment: !args.no_environment };
     let mut right = true;
     for file in &args.files {
@@ -104,7 +111,8 @@ mod tests {
         let file = folder.path().join("wirepost.yaml");
         std::fs::write(&file, text).unwrap();
         let files = vec![file];
-        run(&CheckArgs { files, json: deny_warnings, deny_warnings, no_environment: true })
+        let json = deny_warnings;
+        run(&CheckArgs { files, json, deny_warnings, schema: false, no_environment: true })
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::finding::{Finding, Severity, did_you_mean};
+use super::route::RouteOptions;
 use super::scalar::Name;
 use super::table::Table;
 use super::yaml::{self, FILE_BYTES_MAX, Node, Place, Value};
@@ -41,6 +42,8 @@ pub(super) struct Check {
     pub(super) tables: BTreeMap<Name, Arc<Table>>,
     /// Where each route stands, in the order of the routes.
     pub(super) route_places: Vec<Place>,
+    /// What routes without options share.
+    pub(super) usual_route_options: Option<Arc<RouteOptions>>,
     /// Folders whose listing the configuration depends on.
     pub(super) folders: Vec<PathBuf>,
     /// Files that the configuration depends on.
@@ -127,6 +130,7 @@ impl Check {
             broken: BTreeSet::new(),
             tables: BTreeMap::new(),
             route_places: Vec::new(),
+            usual_route_options: None,
             folders: Vec::new(),
             files: Vec::new(),
         }

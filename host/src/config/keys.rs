@@ -107,6 +107,8 @@ pub(super) enum Kind {
     Section(&'static Schema),
     /// A map from names to sections.
     Named(&'static Schema),
+    /// A list of a kind.
+    ListOf(&'static Self),
     /// A list of sections.
     Listed(&'static Schema),
     /// A map from keys to a kind.

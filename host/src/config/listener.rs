@@ -480,6 +480,14 @@ impl ServerTls {
         let client_ca = section.opt_file(check, "client_ca");
         let cert = section.opt_file(check, "cert")?;
         let key = section.opt_file(check, "key")?;
-        Some(Self { cert, key, client_ca, mode, required })
+        let tls = Self { cert, key, client_ca, mode, required };
+        let files = [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()];
+        if check.options.environment
+            && files.into_iter().flatten().all(|file| file.is_file())
+            && let Err(problem) = crate::tls::server(&tls)
+        {
+            check.error(section.place, format!("{}: {problem}", section.path));
+        }
+        Some(tls)
     }
 }

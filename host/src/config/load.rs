@@ -12,7 +12,7 @@ use super::finding::{Finding, Severity};
 use super::keys::{Key, Schema};
 use super::scalar::Name;
 use super::section::Section;
-use super::yaml::Node as Yaml;
+use super::yaml::{Node as Yaml, Place};
 use super::{
     Account, Action, AddressPattern, AdminConfig, BindType, Bounces, Condition, Config, Connector,
     ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, LookupConfig, Node,
@@ -247,11 +247,27 @@ fn number_domain<'c>(when: &'c Condition, domains: &Domains) -> Option<&'c str> 
 
 /// Sections that are missing although the others need them.
 fn check_traffic(check: &mut Check, top: &Section<'_>, config: &Config) {
+    // A section with mistakes in it says too little about what it was meant to do.
+    if check.has_errors() {
+        return;
+    }
+    let places: BTreeMap<Name, Place> = top.named_quietly("listeners").into_iter().collect();
     let has_smpp =
         config.listeners.values().any(|listener| matches!(listener.kind, ListenerKind::Smpp(_)));
     if has_smpp && !top.has("accounts") {
         let place = top.opt("listeners").map_or(top.place, |node| node.place);
         check.warning(place, "nobody can bind: there are no accounts", "add accounts");
+    }
+    for listener in config.listeners.values() {
+        let ListenerKind::Smtp(smtp) = &listener.kind else { continue };
+        if smtp.allow.is_empty() && smtp.tls.is_none() && !smtp.auth_without_tls {
+            let place = places.get(&listener.name).copied().unwrap_or(top.place);
+            check.warning(
+                place,
+                format!("nobody can send mail to listeners.{}: it allows no network, and there is no AUTH without TLS", listener.name),
+                "name networks in allow, or give it tls and accounts",
+            );
+        }
     }
     if !config.listeners.is_empty() && !top.has("routes") {
         check.warning(top.place, "nothing goes anywhere: there are no routes", "add routes");

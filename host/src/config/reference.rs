@@ -55,6 +55,7 @@ fn inner(kind: &Kind, path: &str, found: &mut Vec<(String, &'static Schema)>) {
         Kind::Section(schema) => found.push((path.to_owned(), schema)),
         Kind::Named(schema) => found.push((format!("{path}.NAME"), schema)),
         Kind::Listed(schema) => found.push((format!("{path}[]"), schema)),
+        Kind::ListOf(kind) => inner(kind, &format!("{path}[]"), found),
         Kind::Secret => found.push((path.to_owned(), &super::secret::KEYS)),
         Kind::AddressPattern => found.push((path.to_owned(), &super::pattern::ADDRESS)),
         Kind::TextPattern => found.push((path.to_owned(), &super::pattern::TEXT)),
@@ -96,7 +97,7 @@ fn describe(kind: &Kind) -> String {
         Kind::Several(kind) => format!("{}; one or a list", describe(kind)),
         Kind::Section(_) => "map, see below".to_owned(),
         Kind::Named(_) => "map from names to maps, see below".to_owned(),
-        Kind::Listed(_) => "list of maps, see below".to_owned(),
+        Kind::Listed(_) | Kind::ListOf(_) => "list of maps, see below".to_owned(),
         Kind::MapOf(key, kind) => format!("map from {key} to: {}", describe(kind)),
         Kind::Either(first, second) => format!("{}; or {}", describe(first), describe(second)),
         Kind::Free => "anything".to_owned(),
@@ -207,6 +208,7 @@ impl Sections {
             Kind::Named(schema) => {
                 json!({ "type": "object", "additionalProperties": self.refer(schema) })
             }
+            Kind::ListOf(kind) => json!({ "type": "array", "items": self.kind(kind) }),
             Kind::Listed(schema) => json!({ "type": "array", "items": self.refer(schema) }),
             Kind::MapOf(_, kind) => {
                 json!({ "type": "object", "additionalProperties": self.kind(kind) })

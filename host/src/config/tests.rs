@@ -235,6 +235,43 @@ fn secrets_come_from_the_environment_and_from_files() {
 }
 
 #[test]
+fn certificates_are_looked_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wirepost.yaml");
+    fs::write(folder.path().join("cert.pem"), "no certificate").unwrap();
+    let text = "accounts: {}
+listeners: { s: { smpp: { bind: '127.0.0.1:1', tls: { cert: cert.pem, key: key.pem } } } }
+connectors: { r: { smtp: { host: h, tls_files: { ca: cert.pem } } } }
+";
+    fs::write(&path, text).unwrap();
+    let found = load(&path, CheckOptions::default()).findings;
+    let found: Vec<String> =
+        found.iter().map(|found| format!("{}: {}", found.line, found.message)).collect();
+    assert!(
+        found
+            .iter()
+            .any(|found| found.starts_with("2: listeners.s.smpp.tls.key: there is no file")),
+        "{found:#?}"
+    );
+    assert!(
+        found.iter().any(|found| found.starts_with("3: connectors.r.smtp.tls_files: ")),
+        "{found:#?}"
+    );
+    fs::write(folder.path().join("key.pem"), "no key").unwrap();
+    let found = load(&path, CheckOptions::default()).findings;
+    assert!(
+        found.iter().any(|found| found.message.starts_with("listeners.s.smpp.tls: ")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_listener_that_takes_mail_from_nobody_is_pointed_at() {
+    let text = EXAMPLE.replace(r#", allow: ["127.0.0.0/8"]"#, "");
+    check_one(&text, 3, "nobody can send mail to listeners.mail");
+}
+
+#[test]
 fn routes_come_from_other_files_in_the_order_of_their_names() {
     let folder = tempfile::tempdir().unwrap();
     let routes = folder.path().join("routes.d");
@@ -365,6 +402,64 @@ fn globs_cover_the_whole_text() {
     assert!(Glob::parse("[z-a]").is_err());
     assert!(Glob::parse("a\\").is_err());
     assert_eq!(Glob::parse("+33[67]*").unwrap().literal_prefix(), "+33");
+}
+
+/// Compares a text that is printed from the tables of keys with a file in `docs`; with
+/// `WIREPOST_UPDATE_DOCS=1` it is written there instead.
+#[track_caller]
+fn check_document(name: &str, expect: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let expect = expect(&found);
+    if std::env::var_os("WIREPOST_UPDATE_DOCS").is_some() {
+        fs::write(&path, expect).unwrap();
+    } else if found != expect {
+        panic!("docs/{name} is not up to date; run this test with WIREPOST_UPDATE_DOCS=1");
+    }
+}
+
+#[test]
+fn every_key_is_in_the_operators_guide() {
+    check_document("OPERATING.md", |found| {
+        let (head, tail) = found.split_once("### The file\n").unwrap_or((found, ""));
+        // Chapters behind the keys stay.
+        let behind = tail.find("\n## ").and_then(|at| tail.get(at..)).unwrap_or_default();
+        format!("{head}{}{behind}", reference_markdown())
+    });
+}
+
+#[test]
+fn the_schema_for_editors_is_up_to_date() {
+    check_document("wirepost.schema.json", |_| format!("{:#}\n", json_schema()));
+}
+
+#[test]
+fn every_default_is_within_its_range() {
+    // A section that is there but empty reads the default of each of its keys.
+    let text = "
+node: {}
+spool: {}
+journal: { path: j }
+admin: {}
+log: {}
+retry: {}
+bounces: { via: r, from: a@example.org }
+listeners:
+  m: { smtp: { bind: '127.0.0.1:1', timeouts: {}, tls: { cert: c, key: k } } }
+  s: { smpp: { bind: '127.0.0.1:2', tls: { cert: c, key: k } } }
+domains: { sms.example.org: { phone: international } }
+accounts: { a: { smpp: { system_id: a, password: { env: A } }, smtp: { username: a, password: { env: A } }, source: {}, dest: {} } }
+connectors:
+  c: { smpp: { host: h, system_id: c, password: { env: A }, reconnect: {}, tls: {}, data_coding_0: {}, status: {} }, breaker: {}, retry: {} }
+  r: { smtp: { host: [{ host: h }], timeouts: {}, tls_files: {}, auth: { username: u, password: { env: A } } } }
+lookups: { l: { url: 'https://example.org/{key}' } }
+plugins: { auto_grants: {}, list: [{ name: p, module: p.wasm, grants: {}, limits: {} }] }
+routes:
+  - { name: a, when: { size: {} }, to: r, convert: {}, rewrite: {}, retry: {} }
+  - { name: b, to: { reject: {} } }
+tests: [{ name: t, send: { door: m, to: '+1' }, expect: { outcome: sent } }]
+";
+    assert_eq!(findings(text), Vec::<String>::new());
 }
 
 proptest! {

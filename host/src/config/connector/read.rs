@@ -1,6 +1,7 @@
 //! The keys of `connectors`, and how they are read.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use message::text::Alphabet;
@@ -429,6 +430,14 @@ impl ClientTls {
             server_name: section.opt_text(check, "server_name"),
             insecure: section.flag(check, "insecure"),
         };
+        let files: Vec<&PathBuf> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
+        if check.options.environment
+            && !files.is_empty()
+            && files.iter().all(|file| file.is_file())
+            && let Err(problem) = crate::tls::client(&tls, tls.ca.is_some())
+        {
+            check.error(section.place, format!("{}: {problem}", section.path));
+        }
         if tls.cert.is_some() != tls.key.is_some() {
             let path = &section.path;
             check.error(section.place, format!("{path}: cert and key go together"));

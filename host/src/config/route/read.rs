@@ -182,8 +182,13 @@ static INCLUDE: Schema = Schema {
     .required()],
 };
 
-static LIST: Kind = Kind::Listed(&KEYS);
+static ROUTE: Kind = Kind::Section(&KEYS);
+static ITEM: Kind = Kind::Either(&ROUTE, &INCLUDE_MAP);
+static LIST: Kind = Kind::ListOf(&ITEM);
 static INCLUDE_MAP: Kind = Kind::Section(&INCLUDE);
+
+/// How many keys of a route, the first ones, say where to; the others are options.
+const WHERE_KEYS: usize = 3;
 
 /// The key at the top of the file.
 pub(in super::super) const TOP: Key = key(
@@ -304,13 +309,20 @@ fn read_route(check: &mut Check, node: &Node) -> Option<RouteConfig> {
         None => Condition::All(Vec::new()),
     };
     let action = section.opt("to").and_then(|node| read_action(check, node, &section));
-    let options = read_options(check, &section)?;
+    let has_options = KEYS.keys.iter().skip(WHERE_KEYS).any(|key| section.has(key.name));
+    let options = match &check.usual_route_options {
+        Some(usual) if !has_options => Arc::clone(usual),
+        _ => Arc::new(read_options(check, &section)?),
+    };
+    if !has_options {
+        check.usual_route_options = Some(Arc::clone(&options));
+    }
     Some(RouteConfig {
         name,
         when,
         // A route without a target is an error already.
         action: action.unwrap_or(Action::Hold("".into())),
-        options: Arc::new(options),
+        options,
         place: check.spell_place(node.place).into(),
     })
 }
