@@ -1,12 +1,10 @@
 //! What every spool promises, asked of each implementation.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::common::{Place, commit, entry, message, options, wait};
 use bytes::Bytes;
-use common::{Place, commit, entry, message, options, wait};
 use wirepost_spool::{Batch, CommitError, Index, Lease, NEVER_MS, NO_BODY, Spool};
 
 fn claimed(spool: &Spool, lease: &Lease, before_ms: u64) -> Vec<u64> {
@@ -191,10 +189,10 @@ fn scans_walk_every_index_in_pages() {
             let mut entry = entry(id, NO_BODY, if id % 2 == 0 { "even" } else { "odd" }, 100 - id);
             entry.state = u8::try_from(id % 3).unwrap();
             if id > 5 {
-                batch.put_claimed(entry, &lease)
+                batch.put_claimed(entry, &lease);
             } else {
-                batch.put_entry(entry)
-            };
+                batch.put_entry(entry);
+            }
         }
         commit(&spool, batch);
         let walk = |index: &Index| {
