@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use message::Address;
 use message::text::Alphabet;
 
 use super::check::Check;
@@ -183,6 +184,14 @@ pub(super) const BIND_TYPES: [(&str, BindType); 3] = [
 ];
 
 impl Account {
+    /// Whether it may send as this address. The null sender of a bounce is always allowed.
+    #[must_use]
+    pub fn may_send_as(&self, sender: &Address) -> bool {
+        self.from.is_empty()
+            || sender.is_null()
+            || self.from.iter().any(|pattern| pattern.matches(sender))
+    }
+
     /// Reads all of `accounts`.
     pub(super) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Self> {
         let mut accounts: Vec<Self> = Vec::new();

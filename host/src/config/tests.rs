@@ -133,6 +133,60 @@ fn syntax_errors_have_their_place() {
 }
 
 #[test]
+fn aliases_cannot_blow_up_the_file() {
+    let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (from, to) in "abcdefghi".chars().zip("bcdefghij".chars()) {
+        let items = vec![format!("*{from}"); 10].join(", ");
+        text.push_str(&format!("{to}: &{to} [{items}]\n"));
+    }
+    assert!(load_here(&text).config.is_none());
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, close) in [("[", "]"), ("{a: ", "}"), ("\n- ", ""), ("!!map {a: ", "}")] {
+        for depth in [20, 31, 32, 33, 64, 200, 5000] {
+            let text = format!("plugins: {}{}", open.repeat(depth), close.repeat(depth));
+            assert!(load_here(&text).config.is_none(), "{depth} {open}");
+        }
+    }
+    let mut text = String::new();
+    for depth in 0..5000 {
+        text.push_str(&format!("{}- \n", " ".repeat(depth)));
+    }
+    assert!(load_here(&text).config.is_none());
+}
+
+#[test]
+fn an_account_sends_as_itself() {
+    let config = load_here(EXAMPLE).config.unwrap();
+    let shop = &config.accounts["shop"];
+    for (sender, may) in
+        [("SHOP", true), ("shop", true), ("33700", true), ("OTHER", false), ("", true)]
+    {
+        assert_eq!(shop.may_send_as(&message::Address::guess(sender)), may, "{sender}");
+    }
+}
+
+#[test]
+fn quiet_hours_end() {
+    let text = |hours: &str| EXAMPLE.replace("convert: {", &format!("quiet: {hours}, convert: {{"));
+    let not_before = |hours: &str, now: u64| {
+        let config = load_here(&text(hours)).config.unwrap();
+        config.routes[0].options.not_before(message::Timestamp::from_ms(now)).to_string()
+    };
+    let monday = 1_795_425_725_123;
+    assert_eq!(not_before("['20:00-08:00']", monday), "2026-11-23T09:22:05.123Z");
+    assert_eq!(not_before("['09:00-10:30']", monday), "2026-11-23T10:30:00.000Z");
+    assert_eq!(
+        not_before("['mon 09:00-10:00', '10:00-11:00 +00:00']", monday),
+        "2026-11-23T11:00:00.000Z"
+    );
+    assert_eq!(not_before("['mon', 'tue']", monday), "2026-11-25T00:00:00.000Z");
+    assert_eq!(not_before("['00:00-24:00']", monday), "2026-11-23T09:22:05.123Z");
+}
+
+#[test]
 fn an_open_relay_is_refused_unless_it_is_meant() {
     let text = |more: &str| {
         EXAMPLE.replace(r#"allow: ["127.0.0.0/8"]"#, &format!("allow: [\"0.0.0.0/0\"]{more}"))

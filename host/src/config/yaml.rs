@@ -14,7 +14,10 @@ pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Nodes in one file; a route has about fifteen.
 const NODES_MAX: usize = 20_000_000;
 /// How deep lists and maps may nest.
-const DEPTH_MAX: usize = 64;
+const DEPTH_MAX: usize = 32;
+/// Stack of the thread that parses: a level takes up to 40 KiB of it, too much for a thread of the
+/// runtime that is in the middle of something.
+const STACK_OCTETS: usize = 8 << 20;
 
 /// Where something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +68,24 @@ pub(super) struct SyntaxError {
 
 /// Reads one document.
 pub(super) fn parse(text: &str, source: u16) -> Result<Node, SyntaxError> {
+    let failed = |message: &str| SyntaxError {
+        place: Place { source, ..Place::default() },
+        message: message.to_owned(),
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("yaml".to_owned())
+            .stack_size(STACK_OCTETS)
+            .spawn_scoped(scope, || parse_here(text, source));
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panic)) => Err(failed("the parser panicked at this file")),
+            Err(error) => Err(failed(&format!("cannot start a thread to read it: {error}"))),
+        }
+    })
+}
+
+fn parse_here(text: &str, source: u16) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::options! {
         reject_unsupported_tags: true,
         strict_booleans: true,
@@ -103,6 +124,7 @@ fn budget() -> Option<Budget> {
         max_events: NODES_MAX.saturating_mul(2),
         max_total_scalar_bytes: file_bytes_max,
         max_depth: DEPTH_MAX,
+        flow_nesting_limit: DEPTH_MAX,
     }
 }
 

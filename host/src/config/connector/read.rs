@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use message::text::Alphabet;
 
-use super::super::account::{BIND_TYPES, NUMBERING, one_second_of};
-use super::super::check::Check;
-use super::super::keys::{DAY, HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
-use super::super::listener::VERSIONS;
-use super::super::retry::{self, Retry};
-use super::super::section::{Section, find_word, parse_int};
-use super::super::server::{Node, hostname};
 use super::{
     Breaker, ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome,
     Reconnect, RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass,
     TlsPolicy, Tlvs,
 };
+use crate::config::account::{BIND_TYPES, NUMBERING, one_second_of};
+use crate::config::check::Check;
+use crate::config::keys::{DAY, HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
+use crate::config::listener::VERSIONS;
+use crate::config::retry::{self, Retry};
+use crate::config::section::{Section, find_word, parse_int};
+use crate::config::server::{Node, hostname};
 
 static KEYS: Schema = Schema {
     about: "What carries messages out. Each has `smpp` or `smtp`.",
@@ -195,10 +195,10 @@ static TIMEOUTS: Schema = Schema {
 };
 
 /// The key at the top of the file.
-pub(in super::super) const TOP: Key = key("connectors", Kind::Named(&KEYS), KEYS.about);
+pub(in crate::config) const TOP: Key = key("connectors", Kind::Named(&KEYS), KEYS.about);
 
 /// The key of the retry schedule of all connectors at the top of the file.
-pub(in super::super) const RETRY: Key = key(
+pub(in crate::config) const RETRY: Key = key(
     "retry",
     Kind::Section(&retry::KEYS),
     "The retry schedule of targets and routes that have none of their own.",
@@ -207,7 +207,7 @@ pub(in super::super) const RETRY: Key = key(
 const ALPHABET_WORDS: &[&str] = &["gsm", "latin1", "ascii", "utf8", "gsm-packed"];
 
 /// Alphabets as written in YAML.
-pub(in super::super) const ALPHABETS: [(&str, Alphabet); 5] = [
+pub(in crate::config) const ALPHABETS: [(&str, Alphabet); 5] = [
     ("gsm", Alphabet::Gsm),
     ("latin1", Alphabet::Latin1),
     ("ascii", Alphabet::Ascii),
@@ -217,7 +217,7 @@ pub(in super::super) const ALPHABETS: [(&str, Alphabet); 5] = [
 
 impl Connector {
     /// Reads all of `connectors`.
-    pub(in super::super) fn read_all(
+    pub(in crate::config) fn read_all(
         check: &mut Check,
         top: &Section<'_>,
         node: &Node,
@@ -523,7 +523,7 @@ fn read_hosts(check: &mut Check, section: &Section<'_>) -> Vec<RelayHost> {
         }
     }
     for relay in &hosts {
-        let is_name = super::super::server::is_domain(&relay.host)
+        let is_name = crate::config::server::is_domain(&relay.host)
             || relay.host.parse::<std::net::IpAddr>().is_ok();
         if !is_name {
             let place = section.opt("host").map_or(section.place, |node| node.place);

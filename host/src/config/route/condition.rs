@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use message::Protocol;
 
-use super::super::check::{Check, Kindred};
-use super::super::keys::{GIB, Kind, Schema, key};
-use super::super::pattern::{AddressPattern, TextPattern};
-use super::super::section::{Section, parse_int};
-use super::super::yaml::Node;
 use super::{Condition, TimeWindow};
+use crate::config::check::{Check, Kindred};
+use crate::config::keys::{GIB, Kind, Schema, key};
+use crate::config::pattern::{AddressPattern, TextPattern};
+use crate::config::section::{Section, parse_int};
+use crate::config::yaml::Node;
 
 /// The keys of a condition.
 pub(super) static KEYS: Schema = Schema {
@@ -72,7 +72,7 @@ static SIZE: Schema = Schema {
 };
 
 /// The deepest nesting of `all`, `any` and `not`.
-const DEPTH_MAX: usize = 16;
+const DEPTH_MAX: usize = 8;
 /// Conditions in one list at most.
 const LIST_MAX: usize = 1000;
 

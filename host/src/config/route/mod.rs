@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use message::Protocol;
 use message::mail::{Strip, Template};
+use message::{Protocol, Timestamp};
 
 mod condition;
 mod hours;
@@ -167,6 +167,24 @@ pub struct RouteOptions {
     pub receipts: Receipts,
     /// Messages to one recipient keep their order even across retries.
     pub order_by_recipient: bool,
+}
+
+impl RouteOptions {
+    /// When a message may be sent that is ready at `now`: at the end of the quiet hours that `now` is
+    /// in, else at once. Hours that leave no time at all are taken to be a mistake, and do not count.
+    #[must_use]
+    pub fn not_before(&self, now: Timestamp) -> Timestamp {
+        const WEEK_MINUTES: u64 = 7 * 24 * 60;
+        let start = now.as_secs() / 60;
+        let mut minute = start;
+        while let Some(window) = self.quiet.iter().find(|window| window.contains(minute)) {
+            minute = minute.saturating_add(window.minutes_left(minute).max(1));
+            if minute - start > WEEK_MINUTES {
+                return now;
+            }
+        }
+        if minute == start { now } else { Timestamp::from_ms(minute.saturating_mul(60_000)) }
+    }
 }
 
 /// Whether a route asks its targets for receipts.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::check::Check;
-use super::super::pattern::AddressPattern;
-use super::super::yaml::Place;
 use super::{Condition, RouteConfig};
+use crate::config::check::Check;
+use crate::config::pattern::AddressPattern;
+use crate::config::yaml::Place;
 
 /// Warns of routes behind one that takes everything, and of those whose every recipient an earlier
 /// route takes. What regular expressions and globs cover is not looked into.

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use message::mail::Strip;
 
-use super::super::check::{Check, Kindred};
-use super::super::keys::{DAY, Key, Kind, SECOND, Schema, key};
-use super::super::pattern::Glob;
-use super::super::retry::{self, Retry};
-use super::super::scalar::Name;
-use super::super::section::{Section, parse_int, read_name};
-use super::super::server::is_mailbox;
-use super::super::table::Prices;
-use super::super::yaml::{Node, Place, Value};
 use super::{
     Action, Condition, Convert, DropAnswer, OnExcess, Receipts, Reply, RouteConfig, RouteOptions,
     Strategy, TargetRef, TimeWindow, condition,
 };
+use crate::config::check::{Check, Kindred};
+use crate::config::keys::{DAY, Key, Kind, SECOND, Schema, key};
+use crate::config::pattern::Glob;
+use crate::config::retry::{self, Retry};
+use crate::config::scalar::Name;
+use crate::config::section::{Section, parse_int, read_name};
+use crate::config::server::is_mailbox;
+use crate::config::table::Prices;
+use crate::config::yaml::{Node, Place, Value};
 
 static KEYS: Schema = Schema {
     about: "One route. The first whose condition holds decides.",
@@ -191,7 +191,7 @@ static INCLUDE_MAP: Kind = Kind::Section(&INCLUDE);
 const WHERE_KEYS: usize = 3;
 
 /// The key at the top of the file.
-pub(in super::super) const TOP: Key = key(
+pub(in crate::config) const TOP: Key = key(
     "routes",
     Kind::Either(&LIST, &INCLUDE_MAP),
     "Routes in the order in which they are tried. An `include` may stand instead of the list or of any item.",
@@ -201,7 +201,7 @@ pub(in super::super) const TOP: Key = key(
 const INCLUDES_MAX: usize = 10_000;
 
 /// Reads all of `routes`, included files too.
-pub(in super::super) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Arc<RouteConfig>> {
+pub(in crate::config) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Arc<RouteConfig>> {
     let mut routes = Vec::new();
     if let Some(node) = top.opt("routes") {
         read_list(check, node, &mut routes, 0);
