@@ -10,8 +10,10 @@ use bytes::Bytes;
 use smtp::client::{ClientConfig, CloseReason, Envelope, Event, Outcome, TlsPolicy, Verdict};
 use smtp::{MailParams, Mailbox, Notify, RcptParams, ReversePath};
 
-use crate::outbound::smtp::connection::Connection;
+use crate::config::ClientTls;
+use crate::outbound::smtp::connection::{Connection, TlsSetup};
 use crate::platform::clock::Clock;
+use crate::tls;
 
 /// How long the server may take to be connected to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -40,9 +42,46 @@ pub struct SendArgs {
     /// Ask for reports: NEVER, or a list of SUCCESS, FAILURE and DELAY
     #[arg(long, value_name = "WHEN")]
     pub notify: Option<String>,
+    /// Whether the connection is secured; any certificate will do
+    #[arg(long, value_enum, default_value_t = Tls::None)]
+    pub tls: Tls,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How `send` uses TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tls {
+    /// Not at all.
+    None,
+    /// By STARTTLS if the server offers it.
+    Opportunistic,
+    /// By STARTTLS.
+    Starttls,
+    /// From the first octet.
+    Implicit,
+}
+
+impl Tls {
+    const fn policy(self) -> TlsPolicy {
+        match self {
+            Self::None => TlsPolicy::None,
+            Self::Opportunistic => TlsPolicy::Opportunistic,
+            Self::Starttls | Self::Implicit => TlsPolicy::Required,
+        }
+    }
+
+    fn setup(self, server: SocketAddr) -> anyhow::Result<TlsSetup> {
+        let files =
+            ClientTls { ca: None, cert: None, key: None, server_name: None, insecure: true };
+        Ok(TlsSetup {
+            config: tls::client(&files, false)?,
+            name: tls::server_name(&files, &server.ip().to_string())?,
+            implicit: self == Self::Implicit,
+            handshake_within: CONNECT_WITHIN,
+        })
+    }
 }
 
 /// Sends the mail and prints the answers.
@@ -52,9 +91,10 @@ pub struct SendArgs {
 pub async fn run(args: SendArgs) -> anyhow::Result<()> {
     let envelope = envelope(&args)?;
     let mut config = ClientConfig::new("wirepost-send");
-    config.tls = TlsPolicy::None;
+    config.tls = args.tls.policy();
+    let tls = Some(args.tls.setup(args.to)?);
     let mut connection =
-        Connection::open(args.to, Arc::new(config), None, Clock::system(), CONNECT_WITHIN)
+        Connection::open(args.to, Arc::new(config), tls, Clock::system(), CONNECT_WITHIN)
             .await
             .with_context(|| format!("cannot reach {}", args.to))?;
     let mut envelope = Some(envelope);
@@ -139,4 +179,63 @@ fn compose(args: &SendArgs) -> String {
         args.subject.replace(['\r', '\n'], " "),
         args.text,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::cli::sim::relay::{self, RelayArgs};
+
+    #[derive(Parser)]
+    struct RelayLine {
+        #[command(flatten)]
+        args: RelayArgs,
+    }
+
+    #[derive(Parser)]
+    struct SendLine {
+        #[command(flatten)]
+        args: SendArgs,
+    }
+
+    #[tokio::test]
+    async fn one_mail_over_every_kind_of_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let files = format!("--tls-cert {} --tls-key {}", cert.display(), key.display());
+        for (served, used, taken) in [
+            ("", "none", true),
+            ("", "opportunistic", true),
+            ("", "starttls", false),
+            (files.as_str(), "starttls", true),
+            (&format!("{files} --tls-implicit"), "implicit", true),
+        ] {
+            let line = format!("sim --quiet {served}");
+            let relay_args = RelayLine::parse_from(line.split_whitespace()).args;
+            let line = format!("send --rcpt a@x --text hi --tls {used}");
+            let mut args = SendLine::parse_from(line.split_whitespace()).args;
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            args.to = listener.local_addr().unwrap();
+            let stop = CancellationToken::new();
+            let sending = async {
+                let sent = run(args).await;
+                stop.cancel();
+                sent
+            };
+            let (totals, sent) =
+                tokio::join!(relay::serve(relay_args, listener, stop.clone()), sending);
+            assert_eq!(
+                (sent.is_ok(), totals.unwrap().accepted),
+                (taken, u64::from(taken)),
+                "{used}"
+            );
+        }
+    }
 }
