@@ -89,7 +89,7 @@ pub fn load_text(main: &Path, text: &str, options: CheckOptions) -> Loaded {
 }
 
 fn finish(mut check: Check, root: Option<&Yaml>) -> Loaded {
-    let config = root.map(|root| read(&mut check, root));
+    let config = root.and_then(|root| read(&mut check, root));
     let mut files = std::mem::take(&mut check.files);
     files.sort();
     files.dedup();
@@ -104,7 +104,8 @@ fn finish(mut check: Check, root: Option<&Yaml>) -> Loaded {
     Loaded { config, findings: check.into_findings(), files, folders }
 }
 
-fn read(check: &mut Check, root: &Yaml) -> Config {
+/// `None` only if a table of keys has a default that its own reader refuses.
+fn read(check: &mut Check, root: &Yaml) -> Option<Config> {
     let top = Section::open(check, &TOP, root, String::new());
     check.tables = Table::read_all(check, &top);
     let node = Node::read(check, &top);
@@ -116,6 +117,8 @@ fn read(check: &mut Check, root: &Yaml) -> Config {
     let accounts = Account::read_all(check, &top);
     let connectors = Connector::read_all(check, &top, &node, &usual_retry);
     let lookups = LookupConfig::read_all(check, &top);
+    let route_options = route::read_usual_options(check);
+    check.usual_route_options.clone_from(&route_options);
     let config = Config {
         spool: SpoolConfig::read(check, &top),
         journal: JournalConfig::read(check, &top),
@@ -131,6 +134,7 @@ fn read(check: &mut Check, root: &Yaml) -> Config {
         accounts: by_name(accounts, |account| &account.name),
         connectors: by_name(connectors, |connector| &connector.name),
         lookups: by_name(lookups, |lookup| &lookup.name),
+        route_options: route_options?,
         retry: usual_retry,
         files: Vec::new(),
         folders: Vec::new(),
@@ -140,7 +144,7 @@ fn read(check: &mut Check, root: &Yaml) -> Config {
     check_bounces(check, &top, &config);
     check_targets(check, &config);
     check_traffic(check, &top, &config);
-    config
+    Some(config)
 }
 
 fn by_name<T>(items: Vec<T>, name: impl Fn(&T) -> &Name) -> BTreeMap<Name, Arc<T>> {

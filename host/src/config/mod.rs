@@ -98,6 +98,8 @@ pub struct Config {
     pub tables: BTreeMap<Name, Arc<Table>>,
     /// `routes`, in the order in which they are tried.
     pub routes: Vec<Arc<RouteConfig>>,
+    /// The options of a route that says nothing, for messages whose targets a plugin chose.
+    pub route_options: Arc<RouteOptions>,
     /// `tests`.
     pub tests: Vec<TestCase>,
     /// `retry`: the schedule of targets and routes that have none of their own.

@@ -56,6 +56,11 @@ impl<'n> Section<'n> {
         section
     }
 
+    /// A section that nobody wrote, to read the defaults of its table.
+    pub(super) fn open_quietly(schema: &'static Schema, node: &'n Node, path: String) -> Self {
+        Self { schema, path, place: node.place, entries: node.entries().unwrap_or_default() }
+    }
+
     fn check_key(&self, check: &mut Check, key: &Node) {
         let Some(name) = key.text() else {
             check.error(key.place, format!("a key is a single word, not {}", key.kind()));

@@ -11,7 +11,7 @@ mod hours;
 mod read;
 mod reach;
 
-pub(super) use read::{TOP, read_all};
+pub(super) use read::{TOP, read_all, read_usual_options};
 
 use super::address_template::AddressTemplate;
 use super::pattern::{AddressPattern, TextPattern};

@@ -224,6 +224,13 @@ pub(in crate::config) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<A
     routes.into_iter().map(|(route, _)| route).collect()
 }
 
+/// The options of a route that says nothing.
+pub(in crate::config) fn read_usual_options(check: &mut Check) -> Option<Arc<RouteOptions>> {
+    let nothing = Node::nothing(Place::default());
+    let section = Section::open_quietly(&KEYS, &nothing, "routes".to_owned());
+    read_options(check, &section).map(Arc::new)
+}
+
 type Routes = Vec<(Arc<RouteConfig>, Place)>;
 
 fn read_list(check: &mut Check, node: &Node, routes: &mut Routes, depth: usize) {
@@ -314,9 +321,6 @@ fn read_route(check: &mut Check, node: &Node) -> Option<RouteConfig> {
         Some(usual) if !has_options => Arc::clone(usual),
         _ => Arc::new(read_options(check, &section)?),
     };
-    if !has_options {
-        check.usual_route_options = Some(Arc::clone(&options));
-    }
     Some(RouteConfig {
         name,
         when,
