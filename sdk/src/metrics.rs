@@ -1,0 +1,18 @@
+//! Numbers for the host's metrics page, under the plugin's name.
+
+use crate::backend;
+
+/// Adds to a counter.
+pub fn add(name: &str, by: u64) {
+    backend::metric_add(name, by);
+}
+
+/// Sets a gauge.
+pub fn gauge(name: &str, value: f64) {
+    backend::metric_gauge(name, value);
+}
+
+/// Adds one observation to a histogram.
+pub fn observe(name: &str, value: f64) {
+    backend::metric_observe(name, value);
+}
