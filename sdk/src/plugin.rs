@@ -125,7 +125,7 @@ macro_rules! plugin {
                 }
             }
 
-            $crate::export_plugin!(Module with_types_in $crate::bindings);
+            $crate::bindings::export_plugin!(Module with_types_in $crate::bindings);
 
             const PARTS: &[&str] = &$crate::manifest_parts!();
 
