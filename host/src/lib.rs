@@ -9,3 +9,4 @@ pub mod outbound;
 pub mod platform;
 pub mod sms;
 pub mod cli;
+pub mod plugin;

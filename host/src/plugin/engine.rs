@@ -1,0 +1,135 @@
+//! The WebAssembly engine and the clock that keeps its guests honest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// How often a running guest is asked to let others run; also the grain of processor budgets.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+/// Ticks without a call after which the ticker sleeps until the next one.
+const IDLE_TICKS: u32 = 1000;
+/// Instances of all plugins together.
+const INSTANCES_MAX: u32 = 512;
+/// Memory of an instance that stays mapped for the next one.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// Address space behind each memory that catches overruns.
+const GUARD_BYTES: u64 = 32 << 20;
+
+/// An engine whose epoch advances every [`TICK`] while calls run.
+#[derive(Debug)]
+pub(super) struct Engine {
+    engine: wasmtime::Engine,
+    ticker: Arc<Ticker>,
+    thread: Option<JoinHandle<()>>,
+    pooling: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ticker {
+    calls: AtomicUsize,
+    asleep: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// While one of these lives, the epoch advances.
+#[derive(Debug)]
+pub(super) struct Running<'a>(&'a Ticker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Engine {
+    /// An engine for instances of at most this much memory. It keeps slots for instances ready; where
+    /// the address space does not allow that, it makes each instance from nothing.
+    pub(super) fn start(memory_bytes_max: usize) -> wasmtime::Result<Self> {
+        let (engine, pooling) = match wasmtime::Engine::new(&config(Some(memory_bytes_max))) {
+            Ok(engine) => (engine, true),
+            Err(_no_room) => (wasmtime::Engine::new(&config(None))?, false),
+        };
+        let ticker = Arc::new(Ticker::default());
+        let thread = std::thread::Builder::new().name("wasm-epoch".into()).spawn({
+            let (ticker, weak) = (Arc::clone(&ticker), engine.weak());
+            move || tick(&ticker, &weak)
+        })?;
+        Ok(Self { engine, ticker, thread: Some(thread), pooling })
+    }
+
+    pub(super) const fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// Whether slots for instances are kept ready.
+    pub(super) const fn is_pooling(&self) -> bool {
+        self.pooling
+    }
+
+    /// Keeps the epoch advancing for the time of a call.
+    pub(super) fn running(&self) -> Running<'_> {
+        self.ticker.calls.fetch_add(1, Ordering::SeqCst);
+        if self.ticker.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+        Running(&self.ticker)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.ticker.ended.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread of its own: it blocks no worker")]
+fn tick(ticker: &Ticker, engine: &EngineWeak) {
+    let mut idle = 0;
+    while !ticker.ended.load(Ordering::SeqCst) {
+        std::thread::sleep(TICK);
+        let Some(engine) = engine.upgrade() else { return };
+        engine.increment_epoch();
+        drop(engine);
+        idle = if ticker.calls.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+        if idle < IDLE_TICKS {
+            continue;
+        }
+        // Said before looking: a call that begins now either sees this or is seen.
+        ticker.asleep.store(true, Ordering::SeqCst);
+        while ticker.calls.load(Ordering::SeqCst) == 0 && !ticker.ended.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        ticker.asleep.store(false, Ordering::SeqCst);
+        idle = 0;
+    }
+}
+
+fn config(pool_memory_bytes: Option<usize>) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
+    if let Some(bytes) = pool_memory_bytes {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(INSTANCES_MAX)
+            .total_core_instances(INSTANCES_MAX * 4)
+            .total_memories(INSTANCES_MAX)
+            .total_tables(INSTANCES_MAX * 2)
+            .total_stacks(INSTANCES_MAX)
+            .max_memory_size(bytes)
+            .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+            .max_unused_warm_slots(INSTANCES_MAX / 2);
+        config
+            .memory_reservation(u64::try_from(bytes).unwrap_or(u64::MAX))
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}

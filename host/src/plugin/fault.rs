@@ -1,0 +1,135 @@
+//! What can go wrong with a plugin: at a call, and while it is loaded.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// A call that gave no judgement. All edits are gone; the operator's `on_error` decides.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// The plugin returned an error.
+    #[error("the plugin failed: {0}")]
+    Error(String),
+    /// The plugin panicked or did what WebAssembly forbids.
+    #[error("the plugin stopped: {reason}")]
+    Trap {
+        /// The panic with file and line, or the trap's name.
+        reason: String,
+        /// Where it was, the innermost function first; empty if the module has no names.
+        backtrace: String,
+    },
+    /// It took longer than `limits: time`.
+    #[error("the plugin did not answer within {0:?}")]
+    Timeout(Duration),
+    /// It computed longer than `limits: cpu`.
+    #[error("the plugin computed for more than {0:?}")]
+    CpuBudget(Duration),
+    /// It asked for more memory than `limits: memory`.
+    #[error("the plugin wanted more than its {0} octets of memory")]
+    Memory(u64),
+    /// Its verdict needs a right that it was not granted.
+    #[error("the plugin was not granted {0}")]
+    Denied(String),
+    /// Its verdict names what does not exist.
+    #[error("the plugin's verdict is not known here: {0}")]
+    Unknown(String),
+    /// It made more than a call may make.
+    #[error("the plugin made too much: {0}")]
+    Output(String),
+    /// It could not be called.
+    #[error("the plugin could not be called: {0}")]
+    Unavailable(String),
+}
+
+impl Fault {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Error(_) => "error",
+            Self::Trap { .. } => "trap",
+            Self::Timeout(_) => "timeout",
+            Self::CpuBudget(_) => "cpu",
+            Self::Memory(_) => "memory",
+            Self::Denied(_) => "denied",
+            Self::Unknown(_) => "unknown",
+            Self::Output(_) => "output",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
+/// The step at which a module was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStep {
+    /// Its octets are counted and hashed.
+    Read,
+    /// Its octets form a WebAssembly module or component.
+    Validate,
+    /// Its manifest fits this host.
+    Manifest,
+    /// Its hash is the one in the YAML.
+    Pin,
+    /// It is made a component.
+    Componentize,
+    /// It asks for nothing that it was not granted.
+    Imports,
+    /// It is made machine code.
+    Compile,
+    /// Its imports and exports have the host's types.
+    Link,
+    /// It has a hook that this host runs.
+    Hooks,
+    /// It takes its configuration.
+    Init,
+    /// It judges a message of our own.
+    SelfTest,
+}
+
+impl LoadStep {
+    /// Its name in logs and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Validate => "validate",
+            Self::Manifest => "manifest",
+            Self::Pin => "pin",
+            Self::Componentize => "componentize",
+            Self::Imports => "imports",
+            Self::Compile => "compile",
+            Self::Link => "link",
+            Self::Hooks => "hooks",
+            Self::Init => "init",
+            Self::SelfTest => "self-test",
+        }
+    }
+}
+
+/// A module that was refused. What ran before goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct LoadError {
+    /// Where.
+    pub step: LoadStep,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl LoadError {
+    pub(super) fn new(
+        step: LoadStep,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { step, reason: reason.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at {}); {}", self.reason, self.step.name(), self.remedy)
+    }
+}

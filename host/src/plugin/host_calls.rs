@@ -1,0 +1,5 @@
+//! What a plugin may ask of the host.
+
+/// One message.
+#[derive(Debug)]
+pub struct HostMessage;

@@ -1,0 +1,332 @@
+//! The keys of plugins: claims and writes that join a message's commit, counters that do not.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use message::{MessageId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::env::{HostEnv, KvUnavailable};
+use super::judgement::KvWrite;
+use super::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX, KV_WRITES_MAX};
+
+/// Counters and buckets of one plugin.
+const SLOTS_MAX: usize = 100_000;
+
+/// A key as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    value: Vec<u8>,
+    expires: Timestamp,
+    /// The message that made the key by `set-if-absent`.
+    claimed_by: Option<MessageId>,
+}
+
+/// What all instances of one plugin, of all generations, share.
+#[derive(Debug, Default)]
+pub(super) struct PluginKv {
+    slots: Mutex<BTreeMap<Box<str>, Slot>>,
+    claims: Mutex<BTreeMap<Arc<str>, Claim>>,
+    calls: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Counter { value: i64, expires: Timestamp },
+    Bucket { tokens: f64, at: Duration },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Claim {
+    message: MessageId,
+    call: u64,
+}
+
+/// Keys that a message has claimed and not yet committed. Dropping it frees them, so it is kept
+/// until the commit has been answered.
+#[derive(Debug, Default)]
+pub struct Claims {
+    kv: Option<Arc<PluginKv>>,
+    call: u64,
+    keys: Vec<Arc<str>>,
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        let (Some(kv), false) = (&self.kv, self.keys.is_empty()) else { return };
+        let mut claims = lock(&kv.claims);
+        for key in &self.keys {
+            if claims.get(key).is_some_and(|claim| claim.call == self.call) {
+                claims.remove(key);
+            }
+        }
+    }
+}
+
+/// Why a key could not be read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KvError {
+    TooLarge,
+    Exhausted,
+    Unavailable,
+}
+
+impl From<KvUnavailable> for KvError {
+    fn from(_: KvUnavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// The keys as one call sees them: the store's, under its own writes.
+#[derive(Debug)]
+pub(super) struct CallKv {
+    shared: Arc<PluginKv>,
+    plugin: Arc<str>,
+    message: MessageId,
+    writes: BTreeMap<Arc<str>, Option<Entry>>,
+    claims: Claims,
+}
+
+impl CallKv {
+    pub(super) fn new(shared: &Arc<PluginKv>, plugin: &Arc<str>, message: MessageId) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            plugin: Arc::clone(plugin),
+            message,
+            writes: BTreeMap::new(),
+            claims: Claims::default(),
+        }
+    }
+
+    /// The value of a key.
+    pub(super) async fn get(
+        &self,
+        env: &dyn HostEnv,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, KvError> {
+        Ok(self.entry(env, key).await?.map(|entry| entry.value))
+    }
+
+    /// A new value for a key.
+    pub(super) fn set(
+        &mut self,
+        key: &str,
+        value: Vec<u8>,
+        expires: Timestamp,
+    ) -> Result<(), KvError> {
+        check(key, &value)?;
+        self.write(key, Some(Entry { value, expires, claimed_by: None }))
+    }
+
+    /// Makes a key unless it is there; true if this message made it, now or on an earlier run.
+    pub(super) async fn set_if_absent(
+        &mut self,
+        env: &dyn HostEnv,
+        key: &str,
+        value: Vec<u8>,
+        expires: Timestamp,
+    ) -> Result<bool, KvError> {
+        check(key, &value)?;
+        // Claimed before the store is asked: of two messages only one gets past this line.
+        let newly = self.claim(key)?;
+        let found = match self.entry(env, key).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.unclaim(key, newly);
+                return Err(error);
+            }
+        };
+        match found {
+            None => {
+                self.write(key, Some(Entry { value, expires, claimed_by: Some(self.message) }))?;
+                Ok(true)
+            }
+            Some(entry) => {
+                self.unclaim(key, newly);
+                Ok(entry.claimed_by == Some(self.message))
+            }
+        }
+    }
+
+    /// Removes a key; true if it was there.
+    pub(super) async fn delete(&mut self, env: &dyn HostEnv, key: &str) -> Result<bool, KvError> {
+        check(key, &[])?;
+        let found = self.entry(env, key).await?.is_some();
+        if found {
+            self.write(key, None)?;
+        }
+        Ok(found)
+    }
+
+    /// The counters, which know no transaction.
+    pub(super) fn counters(&self) -> &PluginKv {
+        &self.shared
+    }
+
+    /// The writes and claims of a call that ended well.
+    pub(super) fn into_parts(self) -> (Vec<KvWrite>, Claims) {
+        let plugin = self.plugin;
+        let writes = self.writes.into_iter().filter_map(|(key, entry)| {
+            let expires = entry.as_ref().map_or(Timestamp::NEVER, |entry| entry.expires);
+            let entry = match entry {
+                Some(entry) => Some(message::record::encode(&entry).ok()?),
+                None => None,
+            };
+            Some(KvWrite { plugin: Arc::clone(&plugin), key, entry, expires })
+        });
+        (writes.collect(), self.claims)
+    }
+
+    async fn entry(&self, env: &dyn HostEnv, key: &str) -> Result<Option<Entry>, KvError> {
+        if key.len() > KV_KEY_BYTES_MAX {
+            return Err(KvError::TooLarge);
+        }
+        let now = env.now();
+        let entry = match self.writes.get(key) {
+            Some(written) => written.clone(),
+            None => {
+                env.kv_find(&self.plugin, key).await?.map(|bytes| decode(&bytes)).transpose()?
+            }
+        };
+        Ok(entry.filter(|entry| entry.expires > now))
+    }
+
+    fn write(&mut self, key: &str, entry: Option<Entry>) -> Result<(), KvError> {
+        if self.writes.len() >= KV_WRITES_MAX && !self.writes.contains_key(key) {
+            return Err(KvError::Exhausted);
+        }
+        self.writes.insert(key.into(), entry);
+        Ok(())
+    }
+
+    /// True if the key was free, false if this call holds it already.
+    fn claim(&mut self, key: &str) -> Result<bool, KvError> {
+        let mut claims = lock(&self.shared.claims);
+        match claims.get(key) {
+            Some(claim) if claim.message != self.message => return Err(KvError::Unavailable),
+            Some(claim) if self.claims.kv.is_some() && claim.call == self.claims.call => {
+                return Ok(false);
+            }
+            Some(_) | None => {}
+        }
+        if self.claims.kv.is_none() {
+            self.claims.call = self.shared.calls.fetch_add(1, Ordering::Relaxed);
+            self.claims.kv = Some(Arc::clone(&self.shared));
+        }
+        let key: Arc<str> = key.into();
+        claims.insert(Arc::clone(&key), Claim { message: self.message, call: self.claims.call });
+        self.claims.keys.push(key);
+        Ok(true)
+    }
+
+    fn unclaim(&mut self, key: &str, newly: bool) {
+        if newly {
+            lock(&self.shared.claims).remove(key);
+            self.claims.keys.retain(|held| &**held != key);
+        }
+    }
+}
+
+impl PluginKv {
+    /// Adds to a counter and gives its new value.
+    pub(super) fn add(
+        &self,
+        key: &str,
+        by: i64,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<i64, KvError> {
+        if key.len() > KV_KEY_BYTES_MAX {
+            return Err(KvError::TooLarge);
+        }
+        let mut slots = lock(&self.slots);
+        if let Some(Slot::Counter { value, expires: until }) = slots.get_mut(key)
+            && *until > now
+        {
+            *value = value.saturating_add(by);
+            return Ok(*value);
+        }
+        make_room(&mut slots, key, now)?;
+        slots.insert(key.into(), Slot::Counter { value: by, expires });
+        Ok(by)
+    }
+
+    /// Takes tokens from a bucket, or says how long to wait for them.
+    pub(super) fn take(&self, key: &str, bucket: Bucket, clocks: Clocks) -> Result<(), Duration> {
+        const LONG: Duration = Duration::from_secs(1);
+        let sane = |n: f64| n.is_finite() && n >= 0.0;
+        let Bucket { per_second, burst, cost } = bucket;
+        if key.len() > KV_KEY_BYTES_MAX || ![per_second, burst, cost].into_iter().all(sane) {
+            return Err(LONG);
+        }
+        let mut slots = lock(&self.slots);
+        let tokens = match slots.get(key) {
+            Some(Slot::Bucket { tokens, at }) => {
+                let gained = clocks.monotonic.saturating_sub(*at).as_secs_f64() * per_second;
+                (tokens + gained).min(burst)
+            }
+            Some(Slot::Counter { .. }) | None => burst,
+        };
+        if !slots.contains_key(key) && make_room(&mut slots, key, clocks.now).is_err() {
+            return Err(LONG);
+        }
+        let (left, outcome) = if tokens >= cost {
+            (tokens - cost, Ok(()))
+        } else {
+            let seconds = (cost - tokens) / per_second;
+            let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+            (tokens, Err(wait.max(Duration::from_millis(1))))
+        };
+        slots.insert(key.into(), Slot::Bucket { tokens: left, at: clocks.monotonic });
+        outcome
+    }
+}
+
+/// A token bucket as a plugin describes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    pub(super) per_second: f64,
+    pub(super) burst: f64,
+    pub(super) cost: f64,
+}
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    pub(super) now: Timestamp,
+    pub(super) monotonic: Duration,
+}
+
+/// When a key with this time to live is forgotten.
+pub(super) fn expiry(now: Timestamp, ttl_ms: Option<u64>) -> Timestamp {
+    ttl_ms.map_or(Timestamp::NEVER, |ms| now.after(Duration::from_millis(ms)))
+}
+
+fn make_room(
+    slots: &mut BTreeMap<Box<str>, Slot>,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), KvError> {
+    if slots.len() < SLOTS_MAX || slots.contains_key(key) {
+        return Ok(());
+    }
+    slots.retain(|_, slot| matches!(slot, Slot::Counter { expires, .. } if *expires > now));
+    if slots.len() < SLOTS_MAX { Ok(()) } else { Err(KvError::Exhausted) }
+}
+
+fn check(key: &str, value: &[u8]) -> Result<(), KvError> {
+    let fits = key.len() <= KV_KEY_BYTES_MAX && value.len() <= KV_VALUE_BYTES_MAX;
+    if fits { Ok(()) } else { Err(KvError::TooLarge) }
+}
+
+fn decode(bytes: &Bytes) -> Result<Entry, KvError> {
+    message::record::decode(bytes).map_err(|_damaged| KvError::Unavailable)
+}
+
+/// A lock that a panic elsewhere does not spoil: every change under it is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,93 @@
+//! What one instance may use up, and how it is noticed that it did.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+/// Host memory that the arguments of one call into the host may take up.
+pub(super) const HOSTCALL_BYTES_MAX: usize = 8 << 20;
+/// Messages that an instance may hold handles of.
+pub(super) const HANDLES_MAX: usize = 256;
+/// Elements of one table.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Calls after which an instance is replaced.
+pub(super) const CALLS_MAX: u32 = 10_000;
+/// Age at which an instance is replaced.
+pub(super) const AGE_MAX: Duration = Duration::from_secs(300);
+/// Time and processor time for `init` and for the self-test.
+pub(super) const INIT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Texts up to this many octets are handed over with the envelope.
+pub(super) const INLINE_TEXT_BYTES_MAX: usize = 2048;
+/// Recipients that are handed over with the envelope.
+pub(super) const INLINE_RECIPIENTS_MAX: usize = 32;
+/// Recipients that a plugin may give a message.
+pub(super) const RECIPIENTS_MAX: usize = 1000;
+/// Forks of one call, whatever the grant says.
+pub(super) const FORKS_MAX: u32 = 32;
+/// Octets that a call may write beyond four times the size of its message.
+pub(super) const OUTPUT_BYTES_EXTRA: usize = 1 << 20;
+/// Writes to keys in one call.
+pub(super) const KV_WRITES_MAX: usize = 64;
+/// Octets of a key.
+pub(super) const KV_KEY_BYTES_MAX: usize = 256;
+/// Octets of a value.
+pub(super) const KV_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Log lines of one call; later ones are not written.
+pub(super) const LOG_LINES_MAX: u32 = 32;
+/// Octets of a log line; the rest is cut off.
+pub(super) const LOG_LINE_BYTES_MAX: usize = 1024;
+/// Needles of one `find`, and octets of all of them.
+pub(super) const NEEDLES_MAX: usize = 256;
+/// Octets of one read of a part or of the raw message.
+pub(super) const READ_BYTES_MAX: u32 = 1 << 20;
+
+/// Keeps an instance within its memory. Growth beyond it is a trap: a plugin that went on without
+/// the memory would only fail at a place that says less.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    bytes_max: usize,
+    bytes: usize,
+    refused: bool,
+}
+
+impl Limiter {
+    pub(super) const fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, bytes: 0, refused: false }
+    }
+
+    /// Linear memory now.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether growth was refused since the instance was made.
+    pub(super) const fn refused(&self) -> bool {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
+        if bytes > self.bytes_max {
+            self.refused = true;
+            return Err(wasmtime::Error::msg("memory limit"));
+        }
+        self.bytes = bytes;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}

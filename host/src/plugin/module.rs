@@ -1,0 +1,296 @@
+//! The octets of a plugin: what can be said of them before any of their code runs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+
+use super::fault::{LoadError, LoadStep};
+
+/// Octets of a module; larger ones are refused unread.
+pub const MODULE_BYTES_MAX: usize = 16 << 20;
+/// The interface that this host has, up to its last number.
+pub(super) const PACKAGE: &str = "wirepost:plugin/";
+/// The version of the interface.
+pub(super) const API: &str = "0.9.0";
+/// The custom section that holds the manifest.
+const MANIFEST_SECTION: &str = "wirepost:manifest";
+/// What begins the name of the custom section that wit-bindgen writes.
+const TYPE_SECTION: &str = "component-type";
+
+/// What a module says about itself. A component made by other tools need not have one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Manifest {
+    /// The version of the interface it is built for.
+    pub api: String,
+    /// The author's name for it.
+    pub name: String,
+    /// The author's version of it.
+    pub version: String,
+    /// The version of the SDK, if one was used.
+    #[serde(default)]
+    pub sdk: String,
+    /// The interfaces it says it exports.
+    #[serde(default)]
+    pub hooks: Vec<String>,
+}
+
+/// A module that is well formed and meant for this host.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// SHA-256 of the octets as given.
+    pub sha256: [u8; 32],
+    /// Octets as given.
+    pub size_bytes: usize,
+    /// What it says about itself.
+    pub manifest: Option<Manifest>,
+    /// Whether it came as a core module, and was made a component here.
+    pub was_core: bool,
+    /// Interfaces it imports, in its order.
+    pub imports: Vec<String>,
+    /// Interfaces it exports.
+    pub exports: Vec<String>,
+    pub(super) component: Bytes,
+}
+
+impl Module {
+    /// Reads octets up to where they would have to be compiled. Damaged ones are an error, whatever
+    /// the damage.
+    ///
+    /// # Errors
+    /// The step, the reason and the remedy.
+    pub fn read(octets: &Bytes, pin: Option<&[u8; 32]>) -> Result<Self, LoadError> {
+        if octets.len() > MODULE_BYTES_MAX {
+            return Err(LoadError::new(
+                LoadStep::Read,
+                format!("the module has {} octets, {MODULE_BYTES_MAX} are allowed", octets.len()),
+                "build it with `--release` and `strip = \"debuginfo\"`",
+            ));
+        }
+        let sha256: [u8; 32] = Sha256::digest(octets).into();
+        validate(octets)?;
+        let outline = outline(octets)?;
+        let manifest = outline.manifest()?;
+        check_pin(&sha256, pin)?;
+        let (component, outline) = if outline.is_core {
+            if !outline.has_types {
+                return Err(LoadError::new(
+                    LoadStep::Componentize,
+                    "this is a WebAssembly module but not a Wirepost plugin: it has no component types",
+                    "build a `cdylib` that uses wirepost-sdk and its `plugin!` or `filter!`",
+                ));
+            }
+            let component = componentize(octets)?;
+            let inner = self::outline(&component)?;
+            (component, Outline { is_core: true, ..inner })
+        } else {
+            (octets.clone(), outline)
+        };
+        Ok(Self {
+            sha256,
+            size_bytes: octets.len(),
+            manifest,
+            was_core: outline.is_core,
+            imports: outline.imports,
+            exports: outline.exports,
+            component,
+        })
+    }
+
+    /// The hash in hexadecimal.
+    #[must_use]
+    pub fn sha256_hex(&self) -> String {
+        hex(&self.sha256)
+    }
+
+    /// Refuses imports that this host does not have or the operator did not grant. `granted` names
+    /// the interfaces beyond the message itself; `None` grants all of them.
+    ///
+    /// # Errors
+    /// The first such import.
+    pub fn check_imports(&self, granted: Option<&[Arc<str>]>) -> Result<(), LoadError> {
+        for import in &self.imports {
+            let refuse = |reason: String, remedy: &str| {
+                Err(LoadError::new(LoadStep::Imports, reason, remedy))
+            };
+            if import.starts_with("wasi:") {
+                return refuse(
+                    format!("it imports `{import}`; plugins have no WASI"),
+                    "build it with `--target wasm32-unknown-unknown`, not for wasip1 or wasip2",
+                );
+            }
+            let Some(rest) = import.strip_prefix(PACKAGE) else {
+                return refuse(
+                    format!("it imports `{import}`, which this host does not have"),
+                    "remove the dependency that needs it",
+                );
+            };
+            let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+            if version != API {
+                return refuse(
+                    format!("it imports `{import}`; this host has version {API}"),
+                    "build it with the wirepost-sdk of this host's version",
+                );
+            }
+            let free = matches!(interface, "types" | "message-api");
+            let listed = |list: &[Arc<str>]| list.iter().any(|name| **name == *interface);
+            if !free && !granted.is_none_or(listed) {
+                return refuse(
+                    format!("it imports `{interface}`, which was not granted"),
+                    "add the interface to `grants: imports` in the YAML",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Octets in lower-case hexadecimal.
+pub(super) fn hex(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    octets.iter().fold(String::new(), |mut text, octet| {
+        // Writing to a string cannot fail.
+        if write!(text, "{octet:02x}").is_err() {
+            text.clear();
+        }
+        text
+    })
+}
+
+#[derive(Debug, Default)]
+struct Outline {
+    is_core: bool,
+    has_types: bool,
+    manifest: Option<Vec<u8>>,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Outline {
+    fn manifest(&self) -> Result<Option<Manifest>, LoadError> {
+        let Some(octets) = &self.manifest else { return Ok(None) };
+        let manifest: Manifest = serde_json::from_slice(octets).map_err(|error| {
+            LoadError::new(
+                LoadStep::Manifest,
+                format!("its section `{MANIFEST_SECTION}` is not a manifest: {error}"),
+                "let `plugin!` or `filter!` write it",
+            )
+        })?;
+        if manifest.api != API {
+            return Err(LoadError::new(
+                LoadStep::Manifest,
+                format!("it is built for interface {}, this host has {API}", manifest.api),
+                "build it with the wirepost-sdk of this host's version",
+            ));
+        }
+        Ok(Some(manifest))
+    }
+}
+
+fn check_pin(sha256: &[u8; 32], pin: Option<&[u8; 32]>) -> Result<(), LoadError> {
+    match pin {
+        Some(pin) if pin != sha256 => Err(LoadError::new(
+            LoadStep::Pin,
+            format!("its SHA-256 is {}, the YAML pins {}", hex(sha256), hex(pin)),
+            "put back the pinned file, or change `sha256` in the YAML if the new one is meant",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The encoder panics on damaged input, so nothing reaches it that this has not seen.
+fn validate(octets: &[u8]) -> Result<(), LoadError> {
+    let refuse = |reason: String| {
+        Err(LoadError::new(
+            LoadStep::Validate,
+            reason,
+            "copy the file again; a file that is still being written is read once it is complete",
+        ))
+    };
+    let features = WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL;
+    let validated =
+        guarded(|| Validator::new_with_features(features).validate_all(octets).map(|_types| ()));
+    match validated {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => refuse(format!("this is not a WebAssembly module: {error}")),
+        Err(panic) => refuse(format!("this is not a WebAssembly module: {panic}")),
+    }
+}
+
+fn outline(octets: &[u8]) -> Result<Outline, LoadError> {
+    let parsed = guarded(|| parse(octets));
+    let reason = match parsed {
+        Ok(Ok(outline)) => return Ok(outline),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
+    };
+    Err(LoadError::new(LoadStep::Validate, reason, "copy the file again"))
+}
+
+fn parse(octets: &[u8]) -> wasmparser::Result<Outline> {
+    let mut outline = Outline::default();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(octets) {
+        match payload? {
+            Payload::Version { encoding, .. } if depth == 0 => {
+                outline.is_core = encoding == Encoding::Module;
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) => {
+                if section.name() == MANIFEST_SECTION && outline.manifest.is_none() {
+                    outline.manifest = Some(section.data().to_vec());
+                }
+                outline.has_types |= section.name().starts_with(TYPE_SECTION);
+            }
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    outline.imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    outline.exports.push(export?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(outline)
+}
+
+fn componentize(octets: &[u8]) -> Result<Bytes, LoadError> {
+    let encoded = guarded(|| {
+        wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(octets)
+            .and_then(|mut encoder| encoder.encode())
+    });
+    let reason = match encoded {
+        Ok(Ok(component)) => return Ok(component.into()),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => panic,
+    };
+    let remedy = if reason.contains("wasi") {
+        "build it with `--target wasm32-unknown-unknown`; plugins have no WASI"
+    } else {
+        "build it with the wirepost-sdk of this host's version"
+    };
+    Err(LoadError::new(
+        LoadStep::Componentize,
+        format!("it cannot be made a component: {reason}"),
+        remedy,
+    ))
+}
+
+/// Runs a parser of foreign octets; a panic of it is an answer like any other.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("its octets confuse the parser: {}", text.unwrap_or_default())
+    })
+}
