@@ -1,12 +1,29 @@
-//! Wirepost.
+//! Wirepost: a programmable message router between e-mail and SMS.
+//!
+//! Modules are declared in the order in which a message meets them; what stands beside its path
+//! follows.
 
-pub mod config;
-pub mod route;
 pub mod inbound;
+pub mod intake;
+pub mod plugin;
+pub mod pipeline;
+pub mod route;
+pub mod convert;
+pub mod plan;
+pub mod spooler;
+pub mod queue;
+pub mod target;
+pub mod outbound;
+pub mod settle;
+pub mod receipt;
+
+pub mod router;
+pub mod delivery;
+pub mod config;
+pub mod generation;
+pub mod platform;
+pub mod observe;
+pub mod sms;
 pub mod tls;
 pub mod wire;
-pub mod outbound;
-pub mod platform;
-pub mod sms;
 pub mod cli;
-pub mod plugin;

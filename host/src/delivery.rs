@@ -1,0 +1,192 @@
+//! A delivery: one recipient of one leg, bound for one target; and what came of an attempt.
+
+use std::sync::Arc;
+
+use message::{Address, Message, MessageId, Recipient, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Spool state of a delivery that waits for its target.
+pub const STATE_SCHEDULED: u8 = 1;
+/// Spool state of a message that the plugins have not decided yet.
+pub const STATE_UNDECIDED: u8 = 2;
+/// Spool state of what an operator must look at.
+pub const STATE_HELD: u8 = 3;
+
+/// Where undecided messages wait for the decider; no connector or account can have this name.
+pub const DECIDER: &str = "@decider";
+/// Where held messages wait for an operator.
+pub const HELD: &str = "@held";
+
+/// One recipient of one leg. This is what the spool keeps as opaque bytes; its index columns repeat
+/// target, state, due time, priority, account and expiry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its own id. The first delivery of a message has the message's.
+    pub id: MessageId,
+    /// The leg, whose body the spool keeps.
+    pub body: MessageId,
+    /// The message that came in; answers go under this id.
+    pub message: MessageId,
+    /// Who it goes to.
+    pub recipient: Recipient,
+    /// Which route chose the targets; empty if a plugin did.
+    pub route: Arc<str>,
+    /// Ordered targets; `cursor` says which one is next.
+    pub targets: Vec<Arc<str>>,
+    /// Index into `targets`.
+    pub cursor: u16,
+    /// Whether the origin hears of it.
+    pub answers: Answers,
+    /// The text and sender of a mail that leaves as an SMS; none sends the content as it is.
+    pub sms: Option<SmsOut>,
+    /// Alphabet and parts, fixed at the first attempt.
+    pub parts: Option<Parts>,
+    /// Attempts that count.
+    pub attempts: u32,
+    /// Faults of plugins while it is undecided.
+    pub faults: u8,
+    /// When it may go next.
+    pub due: Timestamp,
+    /// When it is given up.
+    pub expires: Timestamp,
+    /// 0 to 3; higher goes first.
+    pub priority: u8,
+    /// Whose it is, for fairness.
+    pub account: Arc<str>,
+    /// It may have arrived already: the answer to an attempt was lost.
+    pub doubtful: bool,
+    /// Why it waits or is held.
+    pub last: Option<Cause>,
+}
+
+impl Delivery {
+    /// The target it goes to next.
+    #[must_use]
+    pub fn target(&self) -> Option<&Arc<str>> {
+        self.targets.get(usize::from(self.cursor))
+    }
+
+    /// SMS parts it has, known after the first attempt; 1 before.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        self.parts.as_ref().map_or(1, |parts| u32::from(parts.total.max(1)))
+    }
+}
+
+/// Whether the outcome of a leg concerns the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answers {
+    /// The origin hears of it.
+    Origin,
+    /// A copy: its outcome concerns nobody.
+    Copy,
+    /// Folded into the origin's answer.
+    Share,
+}
+
+/// What a mail says as an SMS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmsOut {
+    /// The text to send.
+    pub text: Arc<str>,
+    /// Source address to send from.
+    pub sender: Address,
+}
+
+/// How a text was cut, fixed at the first attempt so that only missing parts are sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// Concatenation reference (3GPP 23.040 §9.2.3.24.1).
+    pub reference: u16,
+    /// 1 to 255.
+    pub total: u8,
+    /// data_coding of all parts.
+    pub data_coding: u8,
+    /// Whether the reference has 16 bits.
+    pub wide: bool,
+    /// State of each part.
+    pub sent: Vec<Part>,
+}
+
+/// One part of a concatenated SMS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// Not sent, or not answered.
+    Missing,
+    /// Taken by the SMSC under this message_id.
+    Sent(Arc<str>),
+    /// Refused with this command_status.
+    Failed(u32),
+}
+
+/// A delivery in a connector's hands.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// What to deliver.
+    pub delivery: Delivery,
+    /// The leg it belongs to.
+    pub message: Arc<Message>,
+}
+
+/// What came of an attempt: always an answer, never an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The next hop took it.
+    Delivered {
+        /// SMSC message ids, one per part; empty for SMTP.
+        remote: Vec<Arc<str>>,
+        /// The positive answer.
+        reply: Cause,
+    },
+    /// Not now.
+    Deferred {
+        /// Why.
+        cause: Cause,
+        /// What it says about the target.
+        class: Defer,
+    },
+    /// Never.
+    Failed {
+        /// Why.
+        cause: Cause,
+    },
+    /// The answer was lost: it may have arrived.
+    Unknown {
+        /// What happened instead of an answer.
+        cause: Cause,
+    },
+}
+
+/// What a temporary failure says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defer {
+    /// This message, later.
+    Temporary,
+    /// Too fast: slow down; no attempt is counted.
+    Throttled,
+    /// The target is not usable now: others are tried, it is left alone for a while.
+    Connector,
+    /// May mean anything: a few tries, then failed.
+    Limited,
+}
+
+/// Why: in the words of the peer, or ours if there were none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// SMTP reply code or SMPP command_status; 0 if there was no answer.
+    pub code: u32,
+    /// Enhanced status code such as `4.4.1` (RFC 3463).
+    pub enhanced: Arc<str>,
+    /// What the peer said, or what happened.
+    pub text: Arc<str>,
+    /// Who said it.
+    pub peer: Arc<str>,
+}
+
+impl Cause {
+    /// A cause of our own.
+    #[must_use]
+    pub fn ours(enhanced: &str, text: impl Into<Arc<str>>) -> Self {
+        Self { code: 0, enhanced: enhanced.into(), text: text.into(), peer: Arc::from("") }
+    }
+}

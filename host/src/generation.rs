@@ -1,0 +1,101 @@
+//! A generation: one immutable version of configuration, tables, routes and plugins.
+//!
+//! A message sees exactly one. A reload builds the next one beside it and swaps a pointer.
+
+use std::sync::Arc;
+
+use message::mail::{Strip, Template};
+
+use crate::config::{
+    Config, ConnectorKind, Convert, OnExcess, PluginConfig, Receipts, RouteOptions,
+};
+use crate::pipeline::Judge;
+use crate::plugin::HostEnv;
+use crate::route::RouteTable;
+
+/// One version of everything that decides about messages.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counts from 1; in logs, events and `/status`.
+    pub number: u64,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The compiled routes.
+    pub routes: RouteTable,
+    /// The plugins, in the order in which they run.
+    pub plugins: Vec<PluginSlot>,
+    /// What plugins may ask the host.
+    pub env: Arc<dyn HostEnv>,
+    /// How messages are sent whose targets a plugin chose.
+    pub default_options: Arc<RouteOptions>,
+}
+
+/// A plugin and where it runs.
+#[derive(Clone, Debug)]
+pub struct PluginSlot {
+    /// What the operator wrote.
+    pub config: Arc<PluginConfig>,
+    /// The loaded module.
+    pub plugin: Arc<dyn Judge>,
+    /// `name@` and the first digits of its hash, as the journal and the log name it.
+    pub label: Arc<str>,
+}
+
+impl PluginSlot {
+    /// Whether it looks at messages of this door.
+    #[must_use]
+    pub fn runs_at(&self, door: &str) -> bool {
+        self.config.on.as_ref().is_none_or(|doors| doors.iter().any(|name| &**name == door))
+    }
+}
+
+/// What a target takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// Mail.
+    Mail,
+    /// Short messages.
+    Short,
+}
+
+impl Generation {
+    /// What the target `name` takes; none if there is no such connector or account.
+    #[must_use]
+    pub fn target_kind(&self, name: &str) -> Option<TargetKind> {
+        match self.config.connectors.get(name).map(|connector| &connector.kind) {
+            Some(ConnectorKind::Smpp(_)) => Some(TargetKind::Short),
+            Some(ConnectorKind::Smtp(_)) => Some(TargetKind::Mail),
+            None => self.config.accounts.get(name).map(|_account| TargetKind::Short),
+        }
+    }
+}
+
+/// The options of a route that says nothing: those that the reference documents as defaults.
+///
+/// # Panics
+/// Never: the templates are constants.
+#[must_use]
+pub fn default_options() -> RouteOptions {
+    let template = |text| Template::parse(text).expect("a constant template is well formed");
+    RouteOptions {
+        convert: Convert {
+            text: template("{text}"),
+            parts_max: 3,
+            on_excess: OnExcess::Truncate,
+            strip: Strip { signature: true, quotes: false, separators: Vec::new() },
+            transliterate: false,
+            sender: None,
+            subject: template("SMS from {from}"),
+            mail_from: None,
+            auto_submitted: false,
+        },
+        priority: None,
+        validity: None,
+        retry: None,
+        rewrite_to: None,
+        rewrite_from: None,
+        quiet: Vec::new(),
+        receipts: Receipts::AsWished,
+        order_by_recipient: false,
+    }
+}

@@ -1,0 +1,4 @@
+//! What an operator sees: the event journal and the metrics.
+
+pub mod event;
+pub mod metrics;

@@ -1,0 +1,329 @@
+//! From legs to what must be written: deliveries, what is held, what is owed, or a refusal. Pure.
+
+use std::sync::Arc;
+
+use message::{Address, Content, Message, MessageId, Recipient, Timestamp};
+
+use crate::config::{DropAnswer, Receipts, Reply, RouteConfig, RouteOptions};
+use crate::convert;
+use crate::delivery::{Answers, Cause, Delivery, HELD};
+use crate::generation::{Generation, TargetKind};
+use crate::observe::event::{Event, What};
+use crate::pipeline::{Fate, Leg, reply};
+use crate::receipt::answer::{About, Outcome};
+use crate::receipt::{DELIVERED, REJECTED};
+use crate::route::{MessageFacts, RouteDecision};
+
+/// What is to be written for one message.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Deliveries with their legs.
+    pub deliveries: Vec<(Delivery, Arc<Message>)>,
+    /// What waits for an operator.
+    pub held: Vec<(Delivery, Arc<Message>)>,
+    /// Outcomes that the origin may want to hear of at once.
+    pub outcomes: Vec<(About, Outcome)>,
+    /// What happened, for the journal.
+    pub events: Vec<Event>,
+    /// Refusals of recipients; with nothing else in the plan, the whole message is refused.
+    pub refused: Vec<Refused>,
+    /// Recipients that were dropped by rule: they count as taken.
+    pub dropped: usize,
+}
+
+/// A refusal of one recipient.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The answer.
+    pub reply: Reply,
+    /// Whether it may be tried again later.
+    pub temporary: bool,
+    /// Whom it concerns.
+    pub about: About,
+}
+
+/// What planning needs to know of the world.
+pub struct Planner<'a> {
+    /// What decides.
+    pub generation: &'a Generation,
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// Whether a target can be used now.
+    pub is_up: &'a dyn Fn(&str) -> bool,
+    /// Makes ids of deliveries.
+    pub new_id: &'a dyn Fn() -> MessageId,
+}
+
+impl std::fmt::Debug for Planner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Planner").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// Where a recipient of a leg goes.
+struct Way<'a> {
+    route: Option<&'a Arc<RouteConfig>>,
+    targets: Vec<Arc<str>>,
+}
+
+impl Planner<'_> {
+    /// Plans all legs of a message.
+    #[must_use]
+    pub fn plan(&self, origin: MessageId, legs: &[Leg]) -> Plan {
+        let mut plan = Plan::default();
+        for leg in legs {
+            for recipient in &leg.message.recipients {
+                self.recipient(&mut plan, origin, leg, recipient);
+            }
+        }
+        plan
+    }
+
+    fn recipient(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, recipient: &Recipient) {
+        match &leg.fate {
+            Fate::Tables => self.by_tables(plan, origin, leg, recipient),
+            Fate::Targets(targets, plugin) => {
+                let way = Way { route: None, targets: targets.clone() };
+                let _chosen_by: &Arc<str> = plugin;
+                self.deliver(plan, origin, leg, recipient, way);
+            }
+            Fate::Reject(reply) => refuse(plan, leg, recipient, reply.clone(), false),
+            Fate::Defer(reply, _) => refuse(plan, leg, recipient, reply.clone(), true),
+            Fate::Drop(reason) => self.drop_it(plan, origin, leg, reason),
+            Fate::Hold(reason) => self.hold(plan, origin, leg, recipient, reason),
+        }
+    }
+
+    fn by_tables(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, recipient: &Recipient) {
+        let zero = convert::zero_at(&self.generation.config, &leg.message);
+        let facts = MessageFacts::new(&leg.message, &recipient.address, self.now, zero);
+        match self.generation.routes.resolve(&facts) {
+            RouteDecision::Targets { route, targets } => {
+                let way = Way { route: Some(&route), targets: targets.to_vec() };
+                self.deliver(plan, origin, leg, recipient, way);
+            }
+            RouteDecision::Drop { route, answer } => {
+                self.drop_it(plan, origin, leg, &format!("route {}", route.name).into());
+                let state = match answer {
+                    DropAnswer::Silent => return,
+                    DropAnswer::Delivered => DELIVERED,
+                    DropAnswer::Rejected => REJECTED,
+                };
+                let cause = Cause::ours("", "");
+                let about = About::recipient(&leg.message, recipient, leg.answers);
+                plan.outcomes.push((about, Outcome { state, cause, at: self.now }));
+            }
+            RouteDecision::Reject { reply, .. } => refuse(plan, leg, recipient, reply, false),
+            RouteDecision::Hold { reason, .. } => self.hold(plan, origin, leg, recipient, &reason),
+            RouteDecision::NoRoute => refuse(plan, leg, recipient, no_route(), false),
+        }
+    }
+
+    /// Plans a delivery, or refuses what its targets cannot take.
+    fn deliver(
+        &self,
+        plan: &mut Plan,
+        origin: MessageId,
+        leg: &Leg,
+        recipient: &Recipient,
+        mut way: Way<'_>,
+    ) {
+        // Never back to where the message came from.
+        way.targets.retain(|name| **name != *leg.message.origin.door);
+        let Some(kind) = way.targets.iter().find_map(|name| self.generation.target_kind(name))
+        else {
+            return refuse(plan, leg, recipient, no_route(), false);
+        };
+        way.targets.retain(|name| self.generation.target_kind(name) == Some(kind));
+        let options = match way.route {
+            Some(route) => Arc::clone(&route.options),
+            None => Arc::clone(&self.generation.default_options),
+        };
+        match self.delivery(origin, leg, recipient, &way, (kind, &*options)) {
+            Ok((mut delivery, message)) => {
+                let first_up = delivery.targets.iter().position(|name| (self.is_up)(name));
+                delivery.cursor = first_up.and_then(|at| u16::try_from(at).ok()).unwrap_or(0);
+                if plan.deliveries.is_empty() && plan.held.is_empty() {
+                    // The first delivery goes under the id that the origin was given.
+                    delivery.id = leg.message.id;
+                }
+                let what = What::Routed {
+                    to: Arc::clone(&delivery.recipient.address.value),
+                    route: Arc::clone(&delivery.route),
+                    targets: delivery.targets.clone(),
+                };
+                plan.events.push(Event::about(self.now, delivery.id, origin, what));
+                plan.deliveries.push((delivery, message));
+            }
+            Err(reply) => refuse(plan, leg, recipient, reply, false),
+        }
+    }
+
+    fn delivery(
+        &self,
+        origin: MessageId,
+        leg: &Leg,
+        recipient: &Recipient,
+        way: &Way<'_>,
+        (kind, options): (TargetKind, &RouteOptions),
+    ) -> Result<(Delivery, Arc<Message>), Reply> {
+        let mut delivery = self.blank(origin, leg, recipient, &way.targets);
+        delivery.route = way.route.map_or_else(|| Arc::from(""), |route| Arc::clone(&route.name));
+        let (from, to) = (&leg.message.sender, &recipient.address);
+        if let Some(template) = &options.rewrite_to {
+            let text = template.render(|place| convert::address_place(place, (from, to), to));
+            delivery.recipient.original.get_or_insert_with(|| Arc::clone(&to.value));
+            delivery.recipient.address = Address::guess(&text);
+        }
+        match options.receipts {
+            Receipts::AsWished => {}
+            Receipts::Always => delivery.recipient.wish.success = true,
+            Receipts::Never => delivery.recipient.wish = message::Wish::NOTHING,
+        }
+        delivery.priority = options.priority.unwrap_or(leg.message.priority);
+        delivery.expires = self.expiry(&leg.message, &way.targets, options);
+        delivery.due = self.after_quiet_hours(delivery.due, options);
+        let mut message = Arc::clone(&leg.message);
+        match (&leg.message.content, kind) {
+            (Content::Mail(raw), TargetKind::Short) => {
+                delivery.sms = Some(convert::to_sms(&leg.message, raw, &options.convert)?);
+            }
+            (Content::Short(short), TargetKind::Mail) => {
+                let zero = convert::zero_at(&self.generation.config, &leg.message);
+                let config = &self.generation.config;
+                let how = convert::MailHow {
+                    options: &options.convert,
+                    fallback_from: config.bounces.as_ref().map_or("", |b| &b.from.value),
+                    hostname: &config.node.hostname,
+                    now: self.now,
+                };
+                let to = &delivery.recipient.address;
+                let (raw, sender) = convert::to_mail(&leg.message, short, to, zero, &how)?;
+                // The mail is a leg of its own: the SMS stays what it was for other recipients.
+                let mut mail = (*leg.message).clone();
+                mail.id = (self.new_id)();
+                (mail.content, mail.sender) = (Content::Mail(raw), sender);
+                delivery.body = mail.id;
+                message = Arc::new(mail);
+            }
+            (Content::Mail(_), TargetKind::Mail) | (Content::Short(_), TargetKind::Short) => {}
+        }
+        if let Some(template) = &options.rewrite_from {
+            let text = template.render(|place| convert::address_place(place, (from, to), from));
+            let sender = Address::guess(&text);
+            match &mut delivery.sms {
+                Some(sms) => sms.sender = sender,
+                None => {
+                    let mut renamed = (*message).clone();
+                    renamed.id = (self.new_id)();
+                    renamed.sender = sender;
+                    delivery.body = renamed.id;
+                    message = Arc::new(renamed);
+                }
+            }
+        }
+        Ok((delivery, message))
+    }
+
+    /// The earliest of: the message's own expiry, the route's validity, the end of its retries.
+    fn expiry(&self, message: &Message, targets: &[Arc<str>], options: &RouteOptions) -> Timestamp {
+        let connectors = &self.generation.config.connectors;
+        let target = targets.iter().find_map(|name| connectors.get(name));
+        let retry = options.retry.as_ref().or_else(|| target.map(|connector| &connector.retry));
+        let ttl = targets
+            .iter()
+            .find_map(|name| self.generation.config.accounts.get(name))
+            .map(|account| account.receipts_ttl);
+        let longest = retry.map(|retry| retry.give_up).or(ttl);
+        let limits = [options.validity, longest].into_iter().flatten();
+        limits.map(|limit| message.received.after(limit)).fold(message.expires, Timestamp::min)
+    }
+
+    fn after_quiet_hours(&self, due: Timestamp, options: &RouteOptions) -> Timestamp {
+        let start = due.max(self.now);
+        let minutes = start.as_secs() / 60;
+        match options.quiet.iter().find(|window| window.contains(minutes)) {
+            Some(window) => {
+                start.after(std::time::Duration::from_secs(window.minutes_left(minutes) * 60))
+            }
+            None => due,
+        }
+    }
+
+    fn blank(
+        &self,
+        origin: MessageId,
+        leg: &Leg,
+        recipient: &Recipient,
+        targets: &[Arc<str>],
+    ) -> Delivery {
+        let message = &leg.message;
+        Delivery {
+            id: (self.new_id)(),
+            body: message.id,
+            message: origin,
+            recipient: recipient.clone(),
+            route: Arc::from(""),
+            targets: targets.to_vec(),
+            cursor: 0,
+            answers: leg.answers,
+            sms: None,
+            parts: None,
+            attempts: 0,
+            faults: 0,
+            due: message.not_before.unwrap_or(message.received),
+            expires: message.expires,
+            priority: message.priority,
+            account: Arc::clone(&message.origin.account),
+            doubtful: false,
+            last: None,
+        }
+    }
+
+    fn hold(
+        &self,
+        plan: &mut Plan,
+        origin: MessageId,
+        leg: &Leg,
+        recipient: &Recipient,
+        reason: &Arc<str>,
+    ) {
+        let mut delivery = self.blank(origin, leg, recipient, &[Arc::from(HELD)]);
+        delivery.expires = self.now.after(self.generation.config.spool.held_ttl);
+        delivery.last = Some(Cause::ours("4.7.0", Arc::clone(reason)));
+        let what = What::Held { reason: Arc::clone(reason) };
+        plan.events.push(Event::about(self.now, delivery.id, origin, what));
+        plan.held.push((delivery, Arc::clone(&leg.message)));
+    }
+
+    fn drop_it(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, reason: &Arc<str>) {
+        let what = What::Dropped { reason: Arc::clone(reason) };
+        plan.events.push(Event::about(self.now, leg.message.id, origin, what));
+        plan.dropped += 1;
+    }
+}
+
+impl Plan {
+    /// Whether nothing of the message was taken.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !self.refused.is_empty()
+            && self.deliveries.is_empty()
+            && self.held.is_empty()
+            && self.dropped == 0
+    }
+}
+
+fn refuse(plan: &mut Plan, leg: &Leg, recipient: &Recipient, reply: Reply, temporary: bool) {
+    if leg.answers == Answers::Copy {
+        return;
+    }
+    let about = About::recipient(&leg.message, recipient, leg.answers);
+    plan.refused.push(Refused { reply, temporary, about });
+}
+
+/// The refusal of what no route takes.
+#[must_use]
+pub fn no_route() -> Reply {
+    reply(550, "5.4.4", 0x0B, "No route to this recipient")
+}

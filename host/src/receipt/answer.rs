@@ -1,0 +1,232 @@
+//! Answers to origins: a receipt for who sent by SMPP, a notification for who sent by mail.
+//!
+//! An answer is a message of our own. It skips plugins and routes and goes back through the door of
+//! its origin; nothing is ever answered about an answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use message::{
+    Address, Content, Message, MessageId, Origin, Protocol, Recipient, Ret, Short, Timestamp, Tlv,
+    Wish,
+};
+use smpp::Octets;
+use smpp::receipt::{MessageState, ReceiptToSend};
+
+use super::bounce;
+use crate::config::Bounces;
+use crate::delivery::{Answers, Cause, Delivery, Queued};
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// message_state (SMPP v3.4 §5.2.28).
+    pub state: u8,
+    /// Why, in the words of the last peer or ours.
+    pub cause: Cause,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Outcome {
+    /// Whether it is good news.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        self.state == super::DELIVERED
+    }
+
+    /// Whether more will come.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self.state, 2..=5 | 8 | 9)
+    }
+}
+
+/// What an answer needs to know of the message it is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The id that the origin knows.
+    pub message: MessageId,
+    /// Where the message came from.
+    pub origin: Arc<Origin>,
+    /// Its sender.
+    pub sender: Address,
+    /// The recipient in question.
+    pub recipient: Recipient,
+    /// Whether the origin hears of it.
+    pub answers: Answers,
+    /// When we took the message.
+    pub received: Timestamp,
+    /// ENVID.
+    pub envid: Option<Arc<str>>,
+    /// RET.
+    pub ret: Option<Ret>,
+    /// The mail, if it is at hand.
+    pub mail: Option<Bytes>,
+}
+
+impl About {
+    /// About a delivery.
+    #[must_use]
+    pub fn queued(queued: &Queued) -> Self {
+        Self::delivery(&queued.delivery, &queued.message)
+    }
+
+    /// About a delivery of a message.
+    #[must_use]
+    pub fn delivery(delivery: &Delivery, message: &Message) -> Self {
+        let mut about = Self::recipient(message, &delivery.recipient, delivery.answers);
+        about.message = delivery.message;
+        about
+    }
+
+    /// About a recipient of a message.
+    #[must_use]
+    pub fn recipient(message: &Message, recipient: &Recipient, answers: Answers) -> Self {
+        let mail = match &message.content {
+            Content::Mail(raw) => Some(raw.clone()),
+            Content::Short(_) => None,
+        };
+        Self {
+            message: message.id,
+            origin: Arc::clone(&message.origin),
+            sender: message.sender.clone(),
+            recipient: recipient.clone(),
+            answers,
+            received: message.received,
+            envid: message.envid.clone(),
+            ret: message.ret,
+            mail,
+        }
+    }
+
+    /// About an entry of the book.
+    #[must_use]
+    pub fn entry(entry: &super::Entry) -> Self {
+        Self {
+            message: entry.message,
+            origin: Arc::clone(&entry.origin),
+            sender: entry.sender.clone(),
+            recipient: entry.recipient.clone(),
+            answers: entry.answers,
+            received: entry.received,
+            envid: entry.envid.clone(),
+            ret: entry.ret,
+            mail: None,
+        }
+    }
+}
+
+/// An answer, and the target it goes to.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The receipt or the notification.
+    pub message: Message,
+    /// The account or the connector for bounces.
+    pub target: Arc<str>,
+}
+
+/// The answer that the origin wants, if it wants one.
+#[must_use]
+pub fn answer(
+    about: &About,
+    outcome: &Outcome,
+    bounces: Option<(&Bounces, &str)>,
+    id: MessageId,
+    now: Timestamp,
+) -> Option<Answer> {
+    let wish = about.recipient.wish;
+    let wanted = match (outcome.is_final(), outcome.is_success()) {
+        (false, _) => wish.delay,
+        (true, true) => wish.success,
+        (true, false) => wish.failure,
+    };
+    if !wanted || about.answers == Answers::Copy {
+        return None;
+    }
+    match about.origin.protocol {
+        Protocol::Smpp if !about.origin.account.is_empty() => {
+            Some(receipt(about, outcome, id, now))
+        }
+        // An SMSC that sent us an MO hears nothing more.
+        Protocol::Smpp | Protocol::Internal => None,
+        Protocol::Smtp => {
+            let (bounces, hostname) = bounces?;
+            let (raw, to) = bounce::notification(about, outcome, (bounces, hostname), id, now)?;
+            let content = Content::Mail(raw);
+            let message = born(about, id, Address::null_sender(), to, content, now);
+            Some(Answer { message, target: Arc::clone(&bounces.via) })
+        }
+    }
+}
+
+/// A receipt for an ESME (SMPP v3.4 §5.2.12, Appendix B).
+fn receipt(about: &About, outcome: &Outcome, id: MessageId, now: Timestamp) -> Answer {
+    let state = MessageState::from_number(outcome.state).unwrap_or(MessageState::Unknown);
+    let digits: String = outcome.cause.text.chars().filter(char::is_ascii_digit).take(3).collect();
+    let error = if outcome.cause.code == 0 {
+        if outcome.is_success() { 0 } else { digits.parse().unwrap_or(0) }
+    } else {
+        u16::try_from(outcome.cause.code).unwrap_or(999)
+    };
+    let known_as = Octets::from(about.message.to_string().into_bytes());
+    let text = ReceiptToSend {
+        id: &known_as,
+        state,
+        submitted_ms: i64::try_from(about.received.as_ms()).unwrap_or(i64::MAX),
+        done_ms: i64::try_from(outcome.at.as_ms()).unwrap_or(i64::MAX),
+        error: if outcome.is_success() { 0 } else { error },
+        text: b"",
+    }
+    .text();
+    let esm_class = if outcome.is_final() { 0x04 } else { 0x20 };
+    let mut short = Short::from_coded(Bytes::from(text), 0, esm_class);
+    let mut id_with_nul = known_as.as_bytes().to_vec();
+    id_with_nul.push(0);
+    short.tlvs = vec![
+        Tlv { tag: smpp::tag::RECEIPTED_MESSAGE_ID, value: Bytes::from(id_with_nul) },
+        Tlv { tag: smpp::tag::MESSAGE_STATE, value: Bytes::copy_from_slice(&[outcome.state]) },
+    ];
+    // The addresses are swapped: the receipt comes from the recipient.
+    let from = about.recipient.address.clone();
+    let message = born(about, id, from, about.sender.clone(), Content::Short(short), now);
+    Answer { message, target: Arc::clone(&about.origin.account) }
+}
+
+fn born(
+    about: &About,
+    id: MessageId,
+    sender: Address,
+    to: Address,
+    content: Content,
+    now: Timestamp,
+) -> Message {
+    let origin = Origin {
+        door: Arc::from("@wirepost"),
+        protocol: Protocol::Internal,
+        peer: Arc::from(""),
+        account: Arc::clone(&about.origin.account),
+        session: 0,
+        helo: Arc::from(""),
+        tls: false,
+    };
+    Message {
+        id,
+        parent: Some(about.message),
+        origin: Arc::new(origin),
+        sender,
+        recipients: vec![Recipient::new(to, Wish::NOTHING)],
+        content,
+        envid: None,
+        ret: None,
+        smtputf8: false,
+        eight_bit: false,
+        meta: BTreeMap::new(),
+        received: now,
+        not_before: None,
+        expires: Timestamp::NEVER,
+        priority: 0,
+        hops: 0,
+    }
+}

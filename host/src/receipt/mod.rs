@@ -1,0 +1,321 @@
+//! The book of what a next hop took under which id, so that its receipts find their message.
+//!
+//! The book is in the spool, keyed by target and normalised remote id; memory holds what was just
+//! written and what came too early. A receipt may come before the answer to its submit, on another
+//! bind, or after a restart.
+
+pub mod answer;
+pub mod bounce;
+pub mod remote_id;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use message::{Address, MessageId, Origin, Recipient, Ret, Timestamp, record};
+use serde::{Deserialize, Serialize};
+use spool::{Batch, Spool};
+
+use crate::delivery::{Answers, Delivery, Queued};
+
+/// Entries of the book that memory holds because the spool may not show them yet; two such
+/// generations exist at a time.
+const RECENT_MAX: usize = 10_000;
+/// Receipts for ids that nobody knows, waiting for the answer to their submit.
+pub const PARKED_MAX: usize = 10_000;
+
+/// message_state 2 (SMPP v3.4 §5.2.28).
+pub const DELIVERED: u8 = 2;
+/// message_state 3.
+pub const EXPIRED: u8 = 3;
+/// message_state 5.
+pub const UNDELIVERABLE: u8 = 5;
+/// message_state 8.
+pub const REJECTED: u8 = 8;
+
+/// A receipt as it came from a next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The id as the receipt spells it.
+    pub remote: Arc<str>,
+    /// message_state (SMPP v3.4 §5.2.28): 1 enroute, 2 delivered, 3 expired, 4 deleted,
+    /// 5 undeliverable, 6 accepted, 7 unknown, 8 rejected.
+    pub state: u8,
+    /// Error code of the network, as text; empty if none.
+    pub error: Arc<str>,
+    /// Text of the receipt, for the trace.
+    pub text: Arc<str>,
+    /// When the network was done with it, if it says so.
+    pub done: Option<Timestamp>,
+}
+
+impl Receipt {
+    /// Whether nothing more will come (SMPP v3.4 Appendix B; ACCEPTD is not final).
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self.state, 2..=5 | 8 | 9)
+    }
+}
+
+/// Who hears of a delivery, written when the next hop took it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The id that the origin knows.
+    pub message: MessageId,
+    /// The delivery.
+    pub delivery: MessageId,
+    /// Where the message came from.
+    pub origin: Arc<Origin>,
+    /// Its sender.
+    pub sender: Address,
+    /// Its recipient.
+    pub recipient: Recipient,
+    /// Whether the origin hears of it.
+    pub answers: Answers,
+    /// When we took the message.
+    pub received: Timestamp,
+    /// ENVID of the mail.
+    pub envid: Option<Arc<str>>,
+    /// RET of the mail.
+    pub ret: Option<Ret>,
+    /// Which part this id stands for, from 0, and how many there are.
+    pub part: (u8, u8),
+    /// The final outcome was told; what comes now is a repetition.
+    pub done: bool,
+}
+
+/// The outcomes of the parts of one delivery so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Fold {
+    /// State of each part; 0 is none yet.
+    states: Vec<u8>,
+}
+
+/// What a receipt turned out to mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// It ends a delivery, or reports on its way: the origin may be told.
+    Tell(Box<Entry>, Receipt),
+    /// One part of several; others are awaited.
+    Part(Box<Entry>, Receipt),
+    /// Told before.
+    Repeated(Box<Entry>),
+    /// Nobody knows this id yet: parked.
+    Parked,
+    /// Nobody knows this id and there is no room to park it.
+    Unknown,
+}
+
+/// The book.
+#[derive(Debug, Default)]
+pub struct Book {
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    recent: HashMap<Bytes, Entry>,
+    older: HashMap<Bytes, Entry>,
+    folds: HashMap<Bytes, Fold>,
+    parked: HashMap<Bytes, Receipt>,
+}
+
+impl Book {
+    /// Reads the parked receipts of the last run.
+    ///
+    /// # Errors
+    /// What the spool says.
+    pub fn open(spool: &Spool) -> anyhow::Result<Self> {
+        let mut memory = Memory::default();
+        for key in spool.keys_with_prefix(b"p/", None, PARKED_MAX)? {
+            if let Ok(receipt) = record::decode(&key.value) {
+                memory.parked.insert(key.key, receipt);
+            }
+        }
+        Ok(Self { memory: Mutex::new(memory) })
+    }
+
+    /// Writes what `target` took under `remote` ids into `batch`. Returns receipts that were waiting
+    /// for it; the caller handles them as if they came now.
+    pub fn enter(
+        &self,
+        batch: &mut Batch,
+        target: &str,
+        queued: &Queued,
+        remote: &[Arc<str>],
+        expires: Timestamp,
+    ) -> Vec<Receipt> {
+        let total = u8::try_from(remote.len()).unwrap_or(u8::MAX);
+        let mut waiting = Vec::new();
+        let mut memory = self.lock();
+        for (index, id) in remote.iter().enumerate().take(255) {
+            let part = (u8::try_from(index).unwrap_or(u8::MAX), total);
+            let entry = entry_for(&queued.delivery, queued, part);
+            let key = book_key(target, &remote_id::canonical(id));
+            put(batch, &key, &entry, expires);
+            memory.remember(key, entry);
+            for spelling in remote_id::spellings(id) {
+                let parked = parked_key(target, &spelling);
+                if let Some(receipt) = memory.parked.remove(&parked) {
+                    batch.remove_key(parked);
+                    waiting.push(receipt);
+                }
+            }
+        }
+        waiting
+    }
+
+    /// Finds the message of a receipt and says what it means; what must be remembered goes into
+    /// `batch`.
+    ///
+    /// # Errors
+    /// If the spool cannot be read: nothing was changed, the peer may send it again.
+    pub fn find(
+        &self,
+        batch: &mut Batch,
+        spool: &Spool,
+        target: &str,
+        receipt: Receipt,
+        keep: Keep,
+    ) -> Result<Match, spool::ReadError> {
+        let mut memory = self.lock();
+        for spelling in remote_id::spellings(&receipt.remote) {
+            let key = book_key(target, &spelling);
+            let Some(entry) = memory.look_up(spool, &key)? else { continue };
+            return memory.apply(batch, spool, key, entry, receipt, keep);
+        }
+        if memory.parked.len() >= PARKED_MAX {
+            return Ok(Match::Unknown);
+        }
+        let key = parked_key(target, &remote_id::canonical(&receipt.remote));
+        put(batch, &key, &receipt, keep.parked_until);
+        memory.parked.insert(key, receipt);
+        Ok(Match::Parked)
+    }
+
+    /// Forgets parked receipts whose keys the spool has swept.
+    pub fn forget_parked(&self, spool: &Spool) {
+        let mut memory = self.lock();
+        memory.parked.retain(|key, _| !matches!(spool.find(key), Ok(None)));
+    }
+
+    /// Receipts that wait for the answer to their submit.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.lock().parked.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long things are remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// A receipt for an unknown id.
+    pub parked_until: Timestamp,
+    /// That a final receipt was told.
+    pub done_until: Timestamp,
+    /// Entries of the book and outcomes of parts.
+    pub book_until: Timestamp,
+}
+
+impl Memory {
+    fn remember(&mut self, key: Bytes, entry: Entry) {
+        if self.recent.len() >= RECENT_MAX {
+            self.older = std::mem::take(&mut self.recent);
+            self.folds.clear();
+        }
+        self.recent.insert(key, entry);
+    }
+
+    fn look_up(&self, spool: &Spool, key: &Bytes) -> Result<Option<Entry>, spool::ReadError> {
+        if let Some(entry) = self.recent.get(key).or_else(|| self.older.get(key)) {
+            return Ok(Some(entry.clone()));
+        }
+        Ok(spool.find(key)?.and_then(|bytes| record::decode(&bytes).ok()))
+    }
+
+    fn apply(
+        &mut self,
+        batch: &mut Batch,
+        spool: &Spool,
+        key: Bytes,
+        mut entry: Entry,
+        mut receipt: Receipt,
+        keep: Keep,
+    ) -> Result<Match, spool::ReadError> {
+        if entry.done {
+            return Ok(Match::Repeated(Box::new(entry)));
+        }
+        if !receipt.is_final() {
+            let first_part = entry.part.0 == 0;
+            let (entry, told) = (Box::new(entry), receipt);
+            return Ok(if first_part { Match::Tell(entry, told) } else { Match::Part(entry, told) });
+        }
+        entry.done = true;
+        put(batch, &key, &entry, keep.done_until);
+        self.remember(key, entry.clone());
+        if entry.part.1 <= 1 {
+            return Ok(Match::Tell(Box::new(entry), receipt));
+        }
+        let fold_key = Bytes::from(format!("f/{}", entry.delivery));
+        let mut fold = match self.folds.remove(&fold_key) {
+            Some(fold) => fold,
+            None => spool
+                .find(&fold_key)?
+                .and_then(|bytes| record::decode(&bytes).ok())
+                .unwrap_or_default(),
+        };
+        fold.states.resize(usize::from(entry.part.1), 0);
+        if let Some(state) = fold.states.get_mut(usize::from(entry.part.0)) {
+            *state = receipt.state;
+        }
+        if fold.states.contains(&0) {
+            put(batch, &fold_key, &fold, keep.book_until);
+            self.folds.insert(fold_key, fold);
+            return Ok(Match::Part(Box::new(entry), receipt));
+        }
+        batch.remove_key(fold_key);
+        // Delivered when all parts were; else the first outcome that was not.
+        receipt.state =
+            fold.states.iter().copied().find(|&state| state != DELIVERED).unwrap_or(DELIVERED);
+        Ok(Match::Tell(Box::new(entry), receipt))
+    }
+}
+
+fn entry_for(delivery: &Delivery, queued: &Queued, part: (u8, u8)) -> Entry {
+    let message = &queued.message;
+    Entry {
+        message: delivery.message,
+        delivery: delivery.id,
+        origin: Arc::clone(&message.origin),
+        sender: message.sender.clone(),
+        recipient: delivery.recipient.clone(),
+        answers: delivery.answers,
+        received: message.received,
+        envid: message.envid.clone(),
+        ret: message.ret,
+        part,
+        done: false,
+    }
+}
+
+fn put<T: Serialize>(batch: &mut Batch, key: &Bytes, value: &T, expires: Timestamp) {
+    // Every value has an encoding; one that had none would only cost its receipt.
+    if let Ok(bytes) = record::encode(value) {
+        batch.put_key(key.clone(), bytes, expires.as_ms());
+    }
+}
+
+fn book_key(target: &str, id: &str) -> Bytes {
+    Bytes::from(format!("r/{target}/{id}"))
+}
+
+fn parked_key(target: &str, id: &str) -> Bytes {
+    Bytes::from(format!("p/{target}/{id}"))
+}
+
+#[cfg(test)]
+mod tests;

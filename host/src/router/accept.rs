@@ -1,0 +1,336 @@
+//! The way in: drafts are decided, planned, committed in one batch, and answered.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use message::{Address, Message, MessageId, Origin, Recipient, Timestamp};
+
+use super::Router;
+use super::work::Work;
+use crate::config::{ListenerKind, Resolved};
+use crate::delivery::{Answers, Cause, DECIDER, Delivery, STATE_UNDECIDED};
+use crate::generation::Generation;
+use crate::intake::{Accepted, Draft, Outcome, Proof, Refusal};
+use crate::observe::event::{Event, What};
+use crate::observe::metrics::Metrics;
+use crate::pipeline::{Decided, Fate, Leg, Run, Writes, reply};
+use crate::plan::{Plan, Planner, no_route};
+use crate::plugin::Stage;
+use crate::receipt::REJECTED;
+use crate::receipt::answer;
+use crate::route::{Envelope, EnvelopeDecision, RouteDecision};
+
+/// What one draft became before anything is written.
+enum Fated {
+    Refused(Refusal),
+    Planned(Plan, Writes),
+    Undecided(Arc<str>, bool),
+}
+
+impl Router {
+    /// Whether a recipient may be named at all: number domains become numbers, strangers may not
+    /// relay, and what no route takes is refused before the content comes.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn admit_recipient(
+        &self,
+        generation: &Generation,
+        origin: &Origin,
+        sender: &Address,
+        mut recipient: Recipient,
+        relay_allowed: bool,
+    ) -> Result<Recipient, Refusal> {
+        if !relay_allowed {
+            return Err(refusal(&reply(554, "5.7.1", 0x0D, "Relay access denied")));
+        }
+        if recipient.address.is_mailbox() {
+            match generation.config.domains.resolve(&recipient.address.value) {
+                Resolved::Mailbox => {}
+                Resolved::Number(number) => {
+                    let mailbox = std::mem::replace(&mut recipient.address, number);
+                    recipient.original.get_or_insert(mailbox.value);
+                }
+                Resolved::NotANumber(problem) => {
+                    let words = format!("Not a phone number: {problem}");
+                    return Err(refusal(&reply(550, "5.1.3", 0x0B, &words)));
+                }
+            }
+        }
+        if !generation.plugins.iter().any(|slot| slot.runs_at(&origin.door)) {
+            // A plugin could still choose a target; without one the routes have the last word.
+            let envelope = Envelope {
+                door: &origin.door,
+                account: &origin.account,
+                protocol: origin.protocol,
+                sender,
+                recipient: &recipient.address,
+                now: self.clock.now(),
+            };
+            match generation.routes.resolve_envelope(&envelope) {
+                EnvelopeDecision::NoRoute => return Err(refusal(&no_route())),
+                EnvelopeDecision::Certain(RouteDecision::Reject { reply, .. }) => {
+                    return Err(refusal(&reply));
+                }
+                EnvelopeDecision::Certain(_) | EnvelopeDecision::NeedsContent => {}
+            }
+        }
+        Ok(recipient)
+    }
+
+    /// Takes drafts: plugins and routes decide, one commit makes them ours. Outcomes are in the order
+    /// of the drafts.
+    pub async fn accept(&self, generation: &Arc<Generation>, drafts: Vec<Draft>) -> Vec<Outcome> {
+        let now = self.clock.now();
+        let messages: Vec<Arc<Message>> =
+            drafts.into_iter().map(|draft| Arc::new(draft.message)).collect();
+        let fated = if generation.plugins.is_empty() {
+            messages.iter().map(|message| self.plan_plain(generation, message, now)).collect()
+        } else {
+            join_all(messages.iter().map(|message| self.fate(generation, message, now))).await
+        };
+        let mut work = Work::default();
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for (message, (fated, events)) in messages.iter().zip(fated) {
+            work.events.extend(events);
+            let written = self.write(&mut work, generation, message, fated, now);
+            outcomes.push(written.unwrap_or_else(|error| {
+                tracing::error!(event = "record.encode", id = %message.id, %error);
+                Err(refusal(&reply(451, "4.3.0", 0x08, "Temporary failure, try again later")))
+            }));
+        }
+        self.conclude(work, &messages, outcomes).await
+    }
+
+    /// Commits and says what became of each draft.
+    async fn conclude(
+        &self,
+        mut work: Work,
+        messages: &[Arc<Message>],
+        outcomes: Vec<Result<MessageId, Refusal>>,
+    ) -> Vec<Outcome> {
+        let batch = std::mem::take(&mut work.batch);
+        let proof = if batch.is_empty() {
+            Ok(Proof::Nothing)
+        } else {
+            self.spool.commit(batch).await.map(|durable| Proof::Durable(Arc::new(durable)))
+        };
+        let proof = proof.map_err(|error| {
+            self.metrics.commit_failures.inc();
+            tracing::error!(event = "spool.refused", %error);
+            Refusal::from_commit(&error)
+        });
+        if proof.is_ok() {
+            work.act(self);
+        }
+        let outcomes = messages.iter().zip(outcomes).map(|(message, outcome)| {
+            let outcome = outcome.and_then(|id| proof.clone().map(|proof| (id, proof)));
+            let door = &message.origin.door;
+            match outcome {
+                Ok((id, proof)) => {
+                    Metrics::add(&self.metrics.accepted, door, 1);
+                    Outcome::Accepted(Accepted::new(id, proof))
+                }
+                Err(refusal) => {
+                    Metrics::add(&self.metrics.refused, door, 1);
+                    Outcome::Refused(refusal)
+                }
+            }
+        });
+        outcomes.collect()
+    }
+
+    /// Writes what one draft became.
+    fn write(
+        &self,
+        work: &mut Work,
+        generation: &Generation,
+        message: &Arc<Message>,
+        fated: Fated,
+        now: Timestamp,
+    ) -> Result<Result<MessageId, Refusal>, message::record::RecordError> {
+        match fated {
+            Fated::Refused(refusal) => {
+                let reply: Arc<str> =
+                    format!("{} {} {}", refusal.smtp_code, refusal.enhanced, refusal.text).into();
+                tracing::info!(
+                    event = "message.refused", id = %message.id, door = &*message.origin.door,
+                    peer = &*message.origin.peer, reply = &*reply,
+                );
+                let door = Arc::clone(&message.origin.door);
+                work.events.push(Event::new(now, message.id, What::Refused { door, reply }));
+                return Ok(Err(refusal));
+            }
+            Fated::Planned(mut plan, writes) => {
+                for refused in std::mem::take(&mut plan.refused) {
+                    plan.outcomes.push((refused.about, outcome_of(&refused.reply, now)));
+                }
+                work.events.push(accepted(message, generation, now));
+                if plan.dropped > 0 {
+                    let dropped = u64::try_from(plan.dropped).unwrap_or(0);
+                    Metrics::add(&self.metrics.dropped, &message.origin.door, dropped);
+                }
+                work.put_plan(self, plan)?;
+                work.put_kv(writes.kv);
+                work.claims.extend(writes.claims);
+            }
+            Fated::Undecided(reason, fault) => {
+                Metrics::add(&self.metrics.undecided, &message.origin.door, 1);
+                work.events.push(accepted(message, generation, now));
+                work.events.push(Event::new(
+                    now,
+                    message.id,
+                    What::Undecided { reason: Arc::clone(&reason) },
+                ));
+                let delivery = undecided(message, reason, u8::from(fault), now);
+                work.put(delivery, message, (STATE_UNDECIDED, Arc::from(DECIDER)))?;
+            }
+        }
+        Ok(Ok(message.id))
+    }
+
+    /// Runs plugins and routes, at most as long as the door lets the peer wait.
+    async fn fate(
+        &self,
+        generation: &Arc<Generation>,
+        message: &Arc<Message>,
+        now: Timestamp,
+    ) -> (Fated, Vec<Event>) {
+        let listener = generation.config.listeners.get(&message.origin.door);
+        let within = match listener.map(|listener| &listener.kind) {
+            Some(ListenerKind::Smtp(smtp)) => smtp.decide_within,
+            Some(ListenerKind::Smpp(smpp)) => smpp.decide_within,
+            None => std::time::Duration::from_millis(250),
+        };
+        let mut events = Vec::new();
+        let deciding = self.decide(generation, message, (Stage::Door, 1), &mut events);
+        match tokio::time::timeout(within, deciding).await {
+            Ok(Decided::Later { reason, fault }) => (Fated::Undecided(reason, fault), events),
+            Ok(Decided::Legs(legs, writes)) => {
+                (self.planned(generation, message, &legs, writes), events)
+            }
+            Err(_late) => {
+                let reason = format!("plugins took longer than {within:?} at the door");
+                (Fated::Undecided(reason.into(), false), Vec::new())
+            }
+        }
+    }
+
+    /// Without plugins there is nothing to wait for.
+    fn plan_plain(
+        &self,
+        generation: &Arc<Generation>,
+        message: &Arc<Message>,
+        _now: Timestamp,
+    ) -> (Fated, Vec<Event>) {
+        let leg = Leg {
+            message: Arc::clone(message),
+            answers: Answers::Origin,
+            fate: Fate::Tables,
+        };
+        (self.planned(generation, message, &[leg], Writes::default()), Vec::new())
+    }
+
+    fn planned(
+        &self,
+        generation: &Arc<Generation>,
+        message: &Arc<Message>,
+        legs: &[Leg],
+        writes: Writes,
+    ) -> Fated {
+        let plan = self.plan(generation, message.id, legs);
+        match plan.refused.first() {
+            Some(refused) if plan.is_refusal() => {
+                Fated::Refused(Refusal::from_reply(&refused.reply, !refused.temporary))
+            }
+            _ => Fated::Planned(plan, writes),
+        }
+    }
+
+    pub(super) fn plan(&self, generation: &Generation, id: MessageId, legs: &[Leg]) -> Plan {
+        let planner = Planner {
+            generation,
+            now: self.clock.now(),
+            is_up: &|name| self.is_up(name),
+            new_id: &|| self.next_id(),
+        };
+        planner.plan(id, legs)
+    }
+
+    pub(super) async fn decide(
+        &self,
+        generation: &Generation,
+        message: &Arc<Message>,
+        (stage, run): (Stage, u32),
+        events: &mut Vec<Event>,
+    ) -> Decided {
+        let run = Run {
+            generation,
+            stage,
+            run,
+            now: self.clock.now(),
+            env: &generation.env,
+            new_id: &|| self.next_id(),
+        };
+        run.decide(Arc::clone(message), events).await
+    }
+}
+
+/// The entry under which an undecided message waits for the decider.
+pub(super) fn undecided(
+    message: &Message,
+    reason: Arc<str>,
+    faults: u8,
+    now: Timestamp,
+) -> Delivery {
+    let nobody = || Recipient::new(Address::null_sender(), message::Wish::NOTHING);
+    Delivery {
+        id: message.id,
+        body: message.id,
+        message: message.id,
+        recipient: message.recipients.first().cloned().unwrap_or_else(nobody),
+        route: Arc::from(""),
+        targets: vec![Arc::from(DECIDER)],
+        cursor: 0,
+        answers: Answers::Origin,
+        sms: None,
+        parts: None,
+        attempts: 1,
+        faults,
+        due: now.after(super::decider::AGAIN_MIN),
+        expires: message.expires,
+        priority: message.priority,
+        account: Arc::clone(&message.origin.account),
+        doubtful: false,
+        last: Some(Cause::ours("4.3.0", reason)),
+    }
+}
+
+/// The outcome that a refusal after acceptance is.
+pub(super) fn outcome_of(reply: &crate::config::Reply, now: Timestamp) -> answer::Outcome {
+    let cause = Cause {
+        code: u32::from(reply.smtp_code),
+        enhanced: Arc::clone(&reply.enhanced),
+        text: Arc::clone(&reply.text),
+        peer: Arc::from(""),
+    };
+    answer::Outcome { state: REJECTED, cause, at: now }
+}
+
+fn accepted(message: &Message, generation: &Generation, now: Timestamp) -> Event {
+    let origin = &message.origin;
+    let what = What::Accepted {
+        door: Arc::clone(&origin.door),
+        account: Arc::clone(&origin.account),
+        peer: Arc::clone(&origin.peer),
+        from: Arc::clone(&message.sender.value),
+        to: message.recipients.iter().map(|to| Arc::clone(&to.address.value)).collect(),
+        size: u64::try_from(message.content.size_bytes()).unwrap_or(u64::MAX),
+        generation: generation.number,
+    };
+    Event::new(now, message.id, what)
+}
+
+fn refusal(reply: &crate::config::Reply) -> Refusal {
+    Refusal::from_reply(reply, true)
+}

@@ -1,0 +1,192 @@
+//! The decider: looks again at messages that could not be decided at the door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use message::Timestamp;
+
+use super::Router;
+use super::accept::outcome_of;
+use super::work::Work;
+use crate::delivery::{Cause, DECIDER, HELD, Queued, STATE_HELD, STATE_UNDECIDED};
+use crate::generation::Generation;
+use crate::observe::event::{Event, What};
+use crate::observe::metrics::Metrics;
+use crate::pipeline::{Decided, Fate, Leg, Writes};
+use crate::plugin::Stage;
+
+/// Before the first look; it doubles with each run up to [`AGAIN_MAX`].
+pub(super) const AGAIN_MIN: Duration = Duration::from_millis(500);
+/// The longest wait between looks.
+pub(super) const AGAIN_MAX: Duration = Duration::from_secs(300);
+/// Faults of plugins over one message after which it is held.
+pub const FAULTS_MAX: u8 = 3;
+/// Messages looked at in one go.
+const AT_ONCE: usize = 64;
+
+impl Router {
+    /// Looks at undecided messages until the router stops.
+    pub async fn run_decider(self: Arc<Self>) {
+        let stopping = self.tasks.stopping().clone();
+        loop {
+            tokio::select! {
+                () = self.decider.ready(&self.clock) => {}
+                () = stopping.cancelled() => return,
+            }
+            let items = self.decider.take(self.clock.now(), AT_ONCE);
+            for queued in items {
+                self.look_again(queued).await;
+            }
+        }
+    }
+
+    async fn look_again(&self, queued: Queued) {
+        let generation = self.generation();
+        let id = queued.delivery.id;
+        let mut work = Work::default();
+        let written = if queued.delivery.targets.first().is_some_and(|name| &**name == DECIDER) {
+            self.rerun(&generation, &queued, &mut work).await
+        } else {
+            self.reroute(&generation, &queued, &mut work)
+        };
+        if let Err(error) = written {
+            tracing::error!(event = "record.encode", id = %id, %error);
+            return self.put_off(queued);
+        }
+        let batch = std::mem::take(&mut work.batch);
+        match self.spool.commit(batch).await {
+            Ok(_durable) => {
+                self.decider.finish(id);
+                work.act(self);
+            }
+            Err(error) => {
+                tracing::error!(event = "spool.refused", id = %id, %error);
+                self.put_off(queued);
+            }
+        }
+    }
+
+    /// Runs the whole pipeline again over the original message.
+    async fn rerun(
+        &self,
+        generation: &Arc<Generation>,
+        queued: &Queued,
+        work: &mut Work,
+    ) -> Result<(), message::record::RecordError> {
+        let run = queued.delivery.attempts.saturating_add(1);
+        let message = &queued.message;
+        let mut events = Vec::new();
+        let decided = self.decide(generation, message, (Stage::Queue, run), &mut events).await;
+        work.events.extend(events);
+        match decided {
+            Decided::Legs(legs, writes) => {
+                let deferred = legs.first().and_then(|leg| match &leg.fate {
+                    Fate::Defer(reply, hint) => Some((Arc::clone(&reply.text), *hint)),
+                    _ => None,
+                });
+                match deferred {
+                    Some((reason, hint)) => self.later(queued, work, reason, (false, hint)),
+                    None => self.take_up(generation, queued, work, &legs, writes),
+                }
+            }
+            Decided::Later { reason, fault } => {
+                self.later(queued, work, reason, (fault, Duration::ZERO))
+            }
+        }
+    }
+
+    /// A delivery whose targets are all gone is routed again, without plugins.
+    fn reroute(
+        &self,
+        generation: &Arc<Generation>,
+        queued: &Queued,
+        work: &mut Work,
+    ) -> Result<(), message::record::RecordError> {
+        let mut message = (*queued.message).clone();
+        message.recipients = vec![queued.delivery.recipient.clone()];
+        let leg = Leg {
+            message: Arc::new(message),
+            answers: queued.delivery.answers,
+            fate: Fate::Tables,
+        };
+        let plan = self.plan(generation, queued.delivery.message, std::slice::from_ref(&leg));
+        if plan.is_refusal() {
+            let reason: Arc<str> = "its targets are gone and no route takes it".into();
+            return self.hold(queued, work, reason);
+        }
+        work.batch.remove_entry(queued.delivery.id.as_u64());
+        work.put_plan(self, plan)
+    }
+
+    /// The pipeline has decided: deliveries take the place of the undecided entry.
+    fn take_up(
+        &self,
+        generation: &Arc<Generation>,
+        queued: &Queued,
+        work: &mut Work,
+        legs: &[Leg],
+        writes: Writes,
+    ) -> Result<(), message::record::RecordError> {
+        let now = self.clock.now();
+        let mut plan = self.plan(generation, queued.delivery.message, legs);
+        for refused in std::mem::take(&mut plan.refused) {
+            // The message is ours: a refusal tells the origin.
+            let reason = Arc::clone(&refused.reply.text);
+            let what = What::Failed { reason };
+            plan.events.push(Event::new(now, queued.delivery.message, what));
+            plan.outcomes.push((refused.about, outcome_of(&refused.reply, now)));
+        }
+        work.batch.remove_entry(queued.delivery.id.as_u64());
+        work.put_kv(writes.kv);
+        work.claims.extend(writes.claims);
+        work.put_plan(self, plan)
+    }
+
+    /// Not yet: another look later, or the hold after too many faults.
+    fn later(
+        &self,
+        queued: &Queued,
+        work: &mut Work,
+        reason: Arc<str>,
+        (fault, hint): (bool, Duration),
+    ) -> Result<(), message::record::RecordError> {
+        let mut delivery = queued.delivery.clone();
+        delivery.attempts = delivery.attempts.saturating_add(1);
+        delivery.faults = delivery.faults.saturating_add(u8::from(fault));
+        if delivery.faults >= FAULTS_MAX {
+            return self.hold(queued, work, reason);
+        }
+        let now = self.clock.now();
+        let doubled = AGAIN_MIN.saturating_mul(1 << delivery.attempts.min(16)).min(AGAIN_MAX);
+        delivery.due = now.after(if hint.is_zero() { doubled } else { hint });
+        delivery.last = Some(Cause::ours("4.3.0", Arc::clone(&reason)));
+        let what = What::Undecided { reason };
+        work.events.push(Event::new(now, delivery.message, what));
+        work.put(delivery, &queued.message, (STATE_UNDECIDED, Arc::from(DECIDER)))
+    }
+
+    /// Puts a message aside with the reason.
+    fn hold(
+        &self,
+        queued: &Queued,
+        work: &mut Work,
+        reason: Arc<str>,
+    ) -> Result<(), message::record::RecordError> {
+        let now = self.clock.now();
+        let mut delivery = queued.delivery.clone();
+        delivery.expires = now.after(self.generation().config.spool.held_ttl);
+        delivery.last = Some(Cause::ours("4.7.0", Arc::clone(&reason)));
+        tracing::warn!(event = "message.held", id = %delivery.message, reason = &*reason);
+        Metrics::add(&self.metrics.held, &queued.message.origin.door, 1);
+        let what = What::Held { reason };
+        work.events.push(Event::about(now, delivery.id, delivery.message, what));
+        work.put(delivery, &queued.message, (STATE_HELD, Arc::from(HELD)))
+    }
+
+    /// The spool did not take it: the same again a little later.
+    fn put_off(&self, mut queued: Queued) {
+        let now: Timestamp = self.clock.now();
+        queued.delivery.due = now.after(AGAIN_MIN);
+        self.decider.reschedule(queued, now);
+    }
+}

@@ -1,0 +1,131 @@
+//! What plugins may ask the host: their keys, tables, targets, the clock.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
+use message::Timestamp;
+use spool::Spool;
+
+use super::Targets;
+use crate::config::Config;
+use crate::platform::clock::Clock;
+use crate::plugin::{HostEnv, KvFound, KvUnavailable, LogLevel, LogLine, Metric, TargetState};
+
+/// The environment of the plugins of one generation.
+#[derive(Debug)]
+pub struct Env {
+    spool: Spool,
+    clock: Clock,
+    config: Arc<Config>,
+    targets: Arc<ArcSwap<Targets>>,
+    started: std::time::Instant,
+    random: std::sync::atomic::AtomicU64,
+}
+
+impl Env {
+    /// The environment of a generation with this configuration.
+    #[must_use]
+    pub fn new(
+        spool: Spool,
+        clock: Clock,
+        config: Arc<Config>,
+        targets: Arc<ArcSwap<Targets>>,
+    ) -> Self {
+        let started = clock.instant();
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+        let random = std::sync::atomic::AtomicU64::new(seed);
+        Self { spool, clock, config, targets, started, random }
+    }
+}
+
+impl HostEnv for Env {
+    fn kv_find<'a>(&'a self, plugin: &'a str, key: &'a str) -> BoxFuture<'a, KvFound> {
+        let found = self.spool.find(&kv_key(plugin, key)).map_err(|error| {
+            tracing::error!(event = "spool.read", plugin, %error);
+            KvUnavailable
+        });
+        Box::pin(ready(found))
+    }
+
+    fn lookup(&self, table: &str, key: &str) -> Option<Arc<str>> {
+        self.config.tables.get(table)?.lookup(key).cloned()
+    }
+
+    fn lookup_prefix(&self, table: &str, key: &str) -> Option<(String, Arc<str>)> {
+        let (prefix, value) = self.config.tables.get(table)?.lookup_prefix(key)?;
+        Some((prefix.to_owned(), Arc::clone(value)))
+    }
+
+    fn lookup_ip(&self, table: &str, address: IpAddr) -> Option<Arc<str>> {
+        self.config.tables.get(table)?.lookup_ip(address).cloned()
+    }
+
+    fn target(&self, name: &str) -> Option<TargetState> {
+        let targets = self.targets.load();
+        let target = targets.get(name)?;
+        let (queued, _, _) = target.counts();
+        let seconds = self.clock.instant().duration_since(self.started).as_secs_f64().max(1.0);
+        let delivered = target.delivered.load(std::sync::atomic::Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people and plugins")]
+        let per_second = delivered as f64 / seconds;
+        Some(TargetState {
+            up: target.is_up(),
+            queued: u64::try_from(queued).unwrap_or(u64::MAX),
+            per_second,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.instant().duration_since(self.started)
+    }
+
+    fn random(&self) -> u64 {
+        // SplitMix64 (Steele, Lea and Flood 2014): plugins need variety, not secrets.
+        let step = 0x9e37_79b9_7f4a_7c15;
+        let state = self.random.fetch_add(step, std::sync::atomic::Ordering::Relaxed);
+        let mut z = state.wrapping_add(step);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn log_enabled(&self, level: LogLevel) -> bool {
+        match level {
+            LogLevel::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
+            LogLevel::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+            LogLevel::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
+            LogLevel::Warn => tracing::enabled!(target: "plugin", tracing::Level::WARN),
+            LogLevel::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        }
+    }
+
+    fn log(&self, line: LogLine<'_>) {
+        let LogLine { plugin, text, .. } = line;
+        let id = line.message.map(|id| id.to_string()).unwrap_or_default();
+        let fields = line.fields;
+        match line.level {
+            LogLevel::Trace => tracing::trace!(target: "plugin", plugin, id, ?fields, "{text}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", plugin, id, ?fields, "{text}"),
+            LogLevel::Info => tracing::info!(target: "plugin", plugin, id, ?fields, "{text}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", plugin, id, ?fields, "{text}"),
+            LogLevel::Error => tracing::error!(target: "plugin", plugin, id, ?fields, "{text}"),
+        }
+    }
+
+    fn metric(&self, plugin: &str, name: &str, metric: Metric) {
+        tracing::debug!(target: "plugin", event = "plugin.metric", plugin, name, ?metric);
+    }
+}
+
+/// The spool's key of a plugin's key.
+pub(super) fn kv_key(plugin: &str, key: &str) -> Bytes {
+    Bytes::from(format!("k/{plugin}/{key}"))
+}

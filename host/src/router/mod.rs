@@ -1,0 +1,215 @@
+//! The router: what sessions and connectors share, and the verbs they use.
+//!
+//! `accept` is the way in, `settle` the way on, `receipts` the way back. Everything that is written
+//! goes through one commit each; what follows from it is done only afterwards.
+
+mod work;
+mod accept;
+mod decider;
+mod settling;
+mod receipts;
+mod sweep;
+mod recovery;
+mod env;
+mod operate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use message::MessageId;
+use spool::Spool;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::delivery::DECIDER;
+use crate::generation::Generation;
+use crate::inbound::smpp::Accounts;
+use crate::observe::journal::Journal;
+use crate::observe::metrics::Metrics;
+use crate::platform::clock::Clock;
+use crate::platform::tasks::Tasks;
+use crate::queue::rate::TokenBucket;
+use crate::receipt::Book;
+use crate::spooler::Ids;
+use crate::target::Target;
+
+pub use env::Env;
+pub use operate::{Known, Shown};
+
+/// Targets by name.
+pub type Targets = BTreeMap<Arc<str>, Arc<Target>>;
+
+/// What sessions and connectors share.
+#[derive(Debug)]
+pub struct Router {
+    /// The time.
+    pub clock: Clock,
+    /// Every task runs here.
+    pub tasks: Tasks,
+    /// Everything that is ours.
+    pub spool: Spool,
+    /// What happened.
+    pub journal: Journal,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Sessions and rates of accounts.
+    pub accounts: Accounts,
+    ids: Ids,
+    book: Book,
+    generation: ArcSwap<Generation>,
+    numbers: watch::Sender<u64>,
+    targets: Arc<ArcSwap<Targets>>,
+    decider: Arc<Target>,
+    sessions: AtomicU64,
+    started: message::Timestamp,
+}
+
+/// What a router is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The time.
+    pub clock: Clock,
+    /// Every task runs here.
+    pub tasks: Tasks,
+    /// An open spool.
+    pub spool: Spool,
+    /// An open journal.
+    pub journal: Journal,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Targets, shared with the environment of plugins.
+    pub targets: Arc<ArcSwap<Targets>>,
+    /// The first generation.
+    pub generation: Arc<Generation>,
+}
+
+impl Router {
+    /// A router of these parts: ids are reserved, the receipt book is open, every connector and
+    /// account of the generation has its target. What the spool holds is taken up by `recover`.
+    ///
+    /// # Errors
+    /// If the spool cannot be read or written.
+    pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
+        let Parts { clock, tasks, spool, journal, metrics, targets, generation } = parts;
+        let ids = Ids::open(&spool, generation.config.node.id, clock.now()).await?;
+        let book = Book::open(&spool)?;
+        let decider = Arc::new(Target::new(Arc::from(DECIDER), None, spool.clone()));
+        decider.set_up(true, clock.now());
+        let (numbers, _) = watch::channel(generation.number);
+        let started = clock.now();
+        let router = Self {
+            clock,
+            tasks,
+            spool,
+            journal,
+            metrics,
+            accounts: Accounts::default(),
+            ids,
+            book,
+            generation: ArcSwap::new(Arc::clone(&generation)),
+            numbers,
+            targets,
+            decider,
+            sessions: AtomicU64::new(0),
+            started,
+        };
+        router.fit_targets(&generation.config);
+        Ok(Arc::new(router))
+    }
+
+    /// The generation that decides now. Pin it for a transaction.
+    #[must_use]
+    pub fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// Tells of new generations by their number.
+    #[must_use]
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.numbers.subscribe()
+    }
+
+    /// Puts the next generation in place: one pointer. Returns the targets that are gone.
+    pub fn install(&self, generation: Arc<Generation>) -> Vec<Arc<Target>> {
+        let gone = self.fit_targets(&generation.config);
+        let number = generation.number;
+        self.generation.store(generation);
+        self.numbers.send_replace(number);
+        gone
+    }
+
+    /// The target of this name: a connector, an account, or the decider.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<Arc<Target>> {
+        if name == DECIDER {
+            return Some(Arc::clone(&self.decider));
+        }
+        self.targets.load().get(name).cloned()
+    }
+
+    /// All targets, in the order of their names.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        self.targets.load().values().cloned().collect()
+    }
+
+    /// The next id of a message, a leg or a delivery.
+    #[must_use]
+    pub fn next_id(&self) -> MessageId {
+        self.ids.next(self.clock.now())
+    }
+
+    /// The next number of a session.
+    #[must_use]
+    pub fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// When the router was opened.
+    #[must_use]
+    pub const fn started(&self) -> message::Timestamp {
+        self.started
+    }
+
+    /// Receipts that wait for the answer to their submit.
+    #[must_use]
+    pub fn receipts_parked(&self) -> usize {
+        self.book.parked()
+    }
+
+    fn is_up(&self, name: &str) -> bool {
+        self.targets.load().get(name).is_some_and(|target| target.is_up())
+    }
+
+    /// Makes targets of what the configuration names, keeps those that are there, and returns those
+    /// that it does not name any more.
+    fn fit_targets(&self, config: &Config) -> Vec<Arc<Target>> {
+        let now = self.clock.now();
+        let old = self.targets.load_full();
+        let mut new = Targets::new();
+        for (name, connector) in &config.connectors {
+            let rate = connector
+                .rate
+                .map(|rate| TokenBucket::new(rate.per_second(), connector.burst, now));
+            let target = match old.get(name) {
+                Some(target) => {
+                    target.set_rate(rate);
+                    Arc::clone(target)
+                }
+                None => Arc::new(Target::new(Arc::clone(name), rate, self.spool.clone())),
+            };
+            new.insert(Arc::clone(name), target);
+        }
+        for name in config.accounts.keys() {
+            let target = old.get(name).cloned().unwrap_or_else(|| {
+                Arc::new(Target::new(Arc::clone(name), None, self.spool.clone()))
+            });
+            new.insert(Arc::clone(name), target);
+        }
+        let gone = old.values().filter(|target| !new.contains_key(&target.name)).cloned().collect();
+        self.targets.store(Arc::new(new));
+        gone
+    }
+}

@@ -1,0 +1,309 @@
+//! What operators and ESMEs ask about single messages, and do to them.
+
+use std::sync::Arc;
+
+use message::{MessageId, Timestamp};
+use spool::Index;
+
+use super::Router;
+use super::settling::{reason, state_at};
+use super::work::Work;
+use crate::delivery::{Cause, DECIDER, HELD, Queued, STATE_HELD};
+use crate::observe::event::{Event, What};
+use crate::receipt::UNDELIVERABLE;
+use crate::receipt::answer::{About, Outcome};
+use crate::spooler::{LoadError, load, load_entry};
+
+/// message_state 4: deleted (SMPP v3.4 §5.2.28).
+const DELETED: u8 = 4;
+/// message_state 1: enroute.
+const ENROUTE: u8 = 1;
+
+/// What an ESME may know of its message (query_sm, SMPP v3.4 §4.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// message_state.
+    pub state: u8,
+    /// When it ended, if it did.
+    pub ended: Option<Timestamp>,
+}
+
+/// A delivery as an operator sees it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Shown {
+    /// The delivery.
+    pub id: String,
+    /// The message it belongs to.
+    pub message: String,
+    /// `scheduled`, `undecided` or `held`.
+    pub state: &'static str,
+    /// Where it waits.
+    pub target: Arc<str>,
+    /// All its targets, in order.
+    pub targets: Vec<Arc<str>>,
+    /// Which route chose them.
+    pub route: Arc<str>,
+    /// Sender.
+    pub from: Arc<str>,
+    /// Recipient.
+    pub to: Arc<str>,
+    /// Where it came in.
+    pub door: Arc<str>,
+    /// Whose it is.
+    pub account: Arc<str>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it goes next.
+    pub due: String,
+    /// When it is given up.
+    pub expires: String,
+    /// When we took it.
+    pub received: String,
+    /// Why it waits.
+    pub why: Arc<str>,
+    /// It may have arrived already.
+    pub doubtful: bool,
+    /// 0 to 3.
+    pub priority: u8,
+    /// Octets of its content.
+    pub size: usize,
+}
+
+impl Router {
+    /// The state of a message for the account that sent it; none if we do not have it any more.
+    #[must_use]
+    pub fn query(&self, account: &str, id: MessageId) -> Option<Known> {
+        let queued = load(&self.spool, id).ok()?;
+        (&*queued.delivery.account == account).then_some(Known { state: ENROUTE, ended: None })
+    }
+
+    /// Takes a message back that still waits; false if it is in flight, gone, or not the account's.
+    #[must_use]
+    pub fn cancel(&self, account: &str, id: MessageId) -> bool {
+        let Ok(queued) = load(&self.spool, id) else { return false };
+        if &*queued.delivery.account != account {
+            return false;
+        }
+        let Some((target, queued)) = self.take_out(&queued) else { return false };
+        let mut work = Work::default();
+        let outcome = Outcome {
+            state: DELETED,
+            cause: Cause::ours("5.0.0", "cancelled by its sender"),
+            at: self.clock.now(),
+        };
+        if work.put_answer(self, &About::queued(&queued), &outcome).is_err() {
+            target.give_back(vec![queued]);
+            return false;
+        }
+        work.events.push(self.operated(&queued, "cancel", "by the account that sent it"));
+        work.batch.remove_entry(id.as_u64());
+        let batch = std::mem::take(&mut work.batch);
+        if self.spool.commit_later(batch).is_err() {
+            target.give_back(vec![queued]);
+            return false;
+        }
+        target.finish(id);
+        work.act(self);
+        true
+    }
+
+    /// A delivery by its id.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be read.
+    pub fn shown(&self, id: MessageId) -> Result<Shown, LoadError> {
+        let queued = load(&self.spool, id)?;
+        let entry = self.spool.entry(id.as_u64()).ok().flatten().ok_or(LoadError::Gone)?;
+        Ok(self.show(&queued, &entry.target))
+    }
+
+    /// Deliveries that wait, at one target or anywhere, at most `limit`.
+    ///
+    /// # Errors
+    /// If the spool cannot be read.
+    pub fn list(&self, target: Option<&str>, limit: usize) -> anyhow::Result<Vec<Shown>> {
+        let index = target.map_or(Index::ById, |name| Index::ByTarget(Arc::from(name)));
+        let (entries, _) = self.spool.scan(&index, None, limit)?;
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if let Ok(queued) = load_entry(&self.spool, &entry) {
+                all.push(self.show(&queued, &entry.target));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Tries a delivery now, or everything of a target. Returns how many.
+    #[must_use]
+    pub fn retry(&self, target: Option<&str>, id: Option<MessageId>) -> usize {
+        let chosen = self.targets().into_iter().chain([Arc::clone(&self.decider)]);
+        chosen
+            .filter(|known| target.is_none_or(|name| *known.name == *name))
+            .map(|known| known.retry_now(id))
+            .sum()
+    }
+
+    /// Sends a held message on: to its targets, or through the pipeline again if it has none.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub async fn release(&self, id: MessageId, why: &str) -> Result<(), String> {
+        let mut queued = load(&self.spool, id).map_err(|error| error.to_string())?;
+        let entry = self.spool.entry(id.as_u64()).ok().flatten();
+        if entry.is_none_or(|entry| entry.state != STATE_HELD) {
+            return Err(format!("{id} is not held"));
+        }
+        let now = self.clock.now();
+        let delivery = &mut queued.delivery;
+        if delivery.targets.first().is_none_or(|name| &**name == HELD) {
+            delivery.targets = vec![Arc::from(DECIDER)];
+        }
+        (delivery.faults, delivery.due) = (0, now);
+        let retry = std::time::Duration::from_secs(2 * 86_400);
+        delivery.expires = queued.message.expires.min(now.after(retry));
+        let target = delivery.target().cloned().unwrap_or_else(|| Arc::from(DECIDER));
+        let state = state_at(&target);
+        let mut work = Work::default();
+        work.events.push(self.operated(&queued, "release", why));
+        work.put(queued.delivery.clone(), &queued.message, (state, target))
+            .map_err(|error| error.to_string())?;
+        self.finish_operation(work).await
+    }
+
+    /// Removes a delivery; the origin hears of it only if it is bounced.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub async fn delete(&self, id: MessageId, bounce: bool, why: &str) -> Result<(), String> {
+        let queued = load(&self.spool, id).map_err(|error| error.to_string())?;
+        let entry = self.spool.entry(id.as_u64()).ok().flatten();
+        let held = entry.is_some_and(|entry| entry.state == STATE_HELD);
+        let taken = if held { None } else { self.take_out(&queued) };
+        if !held && taken.is_none() {
+            return Err(format!("{id} is being delivered right now; try again"));
+        }
+        let mut work = Work::default();
+        work.batch.remove_entry(id.as_u64());
+        work.events.push(self.operated(&queued, if bounce { "bounce" } else { "delete" }, why));
+        if bounce {
+            let cause = Cause::ours("5.0.0", format!("returned by the operator: {why}"));
+            let outcome = Outcome { state: UNDELIVERABLE, cause, at: self.clock.now() };
+            work.put_answer(self, &About::queued(&queued), &outcome)
+                .map_err(|error| error.to_string())?;
+        }
+        let done = self.finish_operation(work).await;
+        match (taken, &done) {
+            (Some((target, _)), Ok(())) => target.finish(id),
+            (Some((target, queued)), Err(_)) => target.give_back(vec![queued]),
+            (None, _) => {}
+        }
+        done
+    }
+
+    /// A 32-bit name for a message, for peers of SMPP 3.3; the same one whenever it is asked for.
+    #[must_use]
+    pub fn alias(&self, id: MessageId) -> u32 {
+        let mut alias = hashed(id);
+        // A clash takes the next free one; after this many the receipt would find the wrong message.
+        for _ in 0..64 {
+            match self.unalias(alias) {
+                Some(known) if known == id => return alias,
+                Some(_) => alias = alias.wrapping_add(1).max(1),
+                None => break,
+            }
+        }
+        let mut batch = spool::Batch::new();
+        if let Ok(value) = message::record::encode(&id) {
+            let ttl = self.generation().config.spool.receipts_ttl;
+            batch.put_key(alias_key(alias), value, self.clock.now().after(ttl).as_ms());
+            if let Err(error) = self.spool.commit_later(batch) {
+                tracing::warn!(event = "spool.refused", id = %id, %error);
+            }
+        }
+        alias
+    }
+
+    /// The message that goes by this name.
+    #[must_use]
+    pub fn unalias(&self, alias: u32) -> Option<MessageId> {
+        let bytes = self.spool.find(&alias_key(alias)).ok().flatten()?;
+        message::record::decode(&bytes).ok()
+    }
+
+    /// Takes a waiting delivery out of its queue.
+    fn take_out(&self, queued: &Queued) -> Option<(Arc<crate::target::Target>, Queued)> {
+        let target = self.target(queued.delivery.target()?)?;
+        let taken = target.withdraw(queued.delivery.id)?;
+        Some((target, taken))
+    }
+
+    async fn finish_operation(&self, mut work: Work) -> Result<(), String> {
+        let batch = std::mem::take(&mut work.batch);
+        let _durable = self.spool.commit(batch).await.map_err(|error| error.to_string())?;
+        work.act(self);
+        Ok(())
+    }
+
+    fn operated(&self, queued: &Queued, action: &str, why: &str) -> Event {
+        let delivery = &queued.delivery;
+        let what = What::Operator { action: action.into(), detail: why.into() };
+        Event::about(self.clock.now(), delivery.id, delivery.message, what)
+    }
+
+    fn show(&self, queued: &Queued, target: &Arc<str>) -> Shown {
+        let (delivery, message) = (&queued.delivery, &queued.message);
+        Shown {
+            id: delivery.id.to_string(),
+            message: delivery.message.to_string(),
+            state: match &**target {
+                HELD => "held",
+                DECIDER => "undecided",
+                _ => "scheduled",
+            },
+            target: Arc::clone(target),
+            targets: delivery.targets.clone(),
+            route: Arc::clone(&delivery.route),
+            from: Arc::clone(&message.sender.value),
+            to: Arc::clone(&delivery.recipient.address.value),
+            door: Arc::clone(&message.origin.door),
+            account: Arc::clone(&delivery.account),
+            attempts: delivery.attempts,
+            due: delivery.due.to_string(),
+            expires: delivery.expires.to_string(),
+            received: message.received.to_string(),
+            why: delivery.last.as_ref().map_or_else(|| self.waits_for(target), reason),
+            doubtful: delivery.doubtful,
+            priority: delivery.priority,
+            size: message.content.size_bytes(),
+        }
+    }
+
+    /// Why the head of a queue does not move, in words.
+    #[must_use]
+    pub fn waits_for(&self, name: &str) -> Arc<str> {
+        use crate::queue::Waiting;
+        let Some(target) = self.target(name) else { return "its target is gone".into() };
+        if !target.is_up() {
+            return format!("{name} is down since {}", target.changed()).into();
+        }
+        match target.waiting(self.clock.now()) {
+            Waiting::Empty => "nothing waits".into(),
+            Waiting::Ready => "it is about to go".into(),
+            Waiting::Suspended => format!("{name} is suspended").into(),
+            Waiting::Due(at) => format!("it is scheduled for {at}").into(),
+            Waiting::Breaker(Some(at)) => format!("{name} failed; it is tried again at {at}").into(),
+            Waiting::Breaker(None) => format!("{name} failed; a probe is on its way").into(),
+            Waiting::Throttled(until) => format!("{name} asked to slow down until {until}").into(),
+            Waiting::Rate(wait) => format!("the rate of {name} allows the next in {wait:?}").into(),
+        }
+    }
+}
+
+fn alias_key(alias: u32) -> bytes::Bytes {
+    bytes::Bytes::from(format!("a/{alias:08x}"))
+}
+
+fn hashed(id: MessageId) -> u32 {
+    let mixed = id.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u32::try_from(mixed).unwrap_or(1).max(1)
+}

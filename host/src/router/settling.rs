@@ -1,0 +1,379 @@
+//! The way on: what came of attempts is written, then acted on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use message::record::RecordError;
+use message::{Content, Protocol, Timestamp};
+use spool::Batch;
+
+use super::Router;
+use super::work::Work;
+use crate::config::{ConnectorKind, OnUnknownOutcome, Retry};
+use crate::delivery::{
+    Attempt, Cause, Defer, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
+};
+use crate::generation::Generation;
+use crate::observe::event::{Event, What};
+use crate::observe::metrics::Metrics;
+use crate::receipt::answer::{About, Outcome};
+use crate::receipt::{DELIVERED, EXPIRED, Receipt, UNDELIVERABLE};
+use crate::settle::{Rules, Settlement, expire, fail_over, settle};
+use crate::target::Target;
+
+/// How long a delivery waits whose outcome could not be written.
+const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
+
+/// What is done with one delivery when its outcome is written.
+enum Next {
+    /// It has left us.
+    Finish,
+    /// It stays here until its due time.
+    Wait(Box<Queued>),
+    /// It goes to another target.
+    Move(Box<Queued>),
+}
+
+/// The outcomes of one call, in the making.
+struct Settling<'a> {
+    router: &'a Router,
+    generation: &'a Generation,
+    target: &'a Arc<Target>,
+    now: Timestamp,
+    /// May be lost in a crash: the delivery is repeated then.
+    lazy: Work,
+    /// Must be durable before anything follows.
+    synced: Work,
+    next: Vec<Next>,
+    synced_next: Vec<(Next, Queued)>,
+    early: Vec<Receipt>,
+}
+
+impl Router {
+    /// Results of attempts by `target`. Marks of delivery ride with the next commit; failures, and
+    /// the answers they cause, are durable before anything follows from them.
+    pub async fn settle(&self, target: &Arc<Target>, results: Vec<(Queued, Attempt)>) {
+        let generation = self.generation();
+        let mut settling = Settling::new(self, &generation, target);
+        for (queued, attempt) in results {
+            settling.note(&attempt);
+            settling.one(queued, attempt);
+        }
+        settling.conclude().await;
+    }
+
+    /// Deliveries whose time is over: the origin is told.
+    pub(super) async fn settle_expired(&self, target: &Arc<Target>, items: Vec<Queued>) {
+        let generation = self.generation();
+        let mut settling = Settling::new(self, &generation, target);
+        for queued in items {
+            let settlement = expire(&queued.delivery);
+            settling.apply(queued, settlement);
+        }
+        settling.conclude().await;
+    }
+
+    /// Deliveries of a target that is down go to others that are up.
+    pub(super) async fn settle_moved(&self, target: &Arc<Target>, items: Vec<Queued>) {
+        let generation = self.generation();
+        let mut settling = Settling::new(self, &generation, target);
+        for mut queued in items {
+            let moved = settling.with_rules(&queued.delivery.clone(), |rules, now| {
+                fail_over(&mut queued.delivery, rules, now)
+            });
+            if moved {
+                settling.apply(queued, Settlement::Again { moved });
+            } else {
+                target.give_back(vec![queued]);
+            }
+        }
+        settling.conclude().await;
+    }
+}
+
+impl<'a> Settling<'a> {
+    fn new(router: &'a Router, generation: &'a Generation, target: &'a Arc<Target>) -> Self {
+        Self {
+            router,
+            generation,
+            target,
+            now: router.clock.now(),
+            lazy: Work::default(),
+            synced: Work::default(),
+            next: Vec::new(),
+            synced_next: Vec::new(),
+            early: Vec::new(),
+        }
+    }
+
+    /// What an attempt says about the target itself.
+    fn note(&self, attempt: &Attempt) {
+        match attempt {
+            Attempt::Delivered { .. } | Attempt::Failed { .. } => self.target.note_success(),
+            Attempt::Deferred { class, .. } => match class {
+                Defer::Throttled => self.target.note_throttled(self.now),
+                Defer::Connector => self.target.note_broken(self.now),
+                Defer::Temporary | Defer::Limited => self.target.note_success(),
+            },
+            Attempt::Unknown { .. } => {}
+        }
+    }
+
+    fn one(&mut self, mut queued: Queued, attempt: Attempt) {
+        if matches!(attempt, Attempt::Unknown { .. }) {
+            Metrics::add(&self.router.metrics.unknown, &self.target.name, 1);
+        }
+        let before = queued.delivery.clone();
+        let settlement = self.with_rules(&before, |rules, now| {
+            settle(&mut queued.delivery, attempt, rules, now)
+        });
+        self.apply(queued, settlement);
+    }
+
+    fn with_rules<T>(
+        &self,
+        delivery: &Delivery,
+        decide: impl FnOnce(&Rules<'_>, Timestamp) -> T,
+    ) -> T {
+        let connector = self.generation.config.connectors.get(&self.target.name);
+        let route = self.generation.routes.route(&delivery.route);
+        let by_route = route.and_then(|route| route.options.retry.as_deref());
+        let by_target = connector.map(|connector| &*connector.retry);
+        let fallback = default_retry();
+        let (on_unknown, resend_whole) = match connector.map(|connector| &connector.kind) {
+            Some(ConnectorKind::Smpp(smpp)) => (smpp.on_unknown_outcome, smpp.resend_whole),
+            _ => (OnUnknownOutcome::Resend, false),
+        };
+        let rules = Rules {
+            retry: by_route.or(by_target).unwrap_or(&fallback),
+            on_unknown,
+            resend_whole,
+            is_up: &|name| self.router.is_up(name),
+        };
+        decide(&rules, self.now)
+    }
+
+    fn apply(&mut self, queued: Queued, settlement: Settlement) {
+        let kept = queued.clone();
+        let written = match settlement {
+            Settlement::Delivered { remote, reply } => self.delivered(&queued, &remote, &reply),
+            Settlement::Again { moved } => self.again(queued, moved),
+            Settlement::Failed { cause } => {
+                Metrics::add(&self.router.metrics.failed, &self.target.name, 1);
+                self.target.failed.fetch_add(1, Ordering::Relaxed);
+                let what = What::Failed { reason: reason(&cause) };
+                self.given_up(&queued, what, UNDELIVERABLE, cause)
+            }
+            Settlement::Expired { cause } => {
+                Metrics::add(&self.router.metrics.expired, &self.target.name, 1);
+                let what = What::Expired { reason: reason(&cause) };
+                self.given_up(&queued, what, EXPIRED, cause)
+            }
+            Settlement::Held { cause } => self.held(&queued, &cause),
+        };
+        if let Err(error) = written {
+            tracing::error!(event = "record.encode", id = %kept.delivery.id, %error);
+            self.target.give_back(vec![kept]);
+        }
+    }
+
+    fn delivered(
+        &mut self,
+        queued: &Queued,
+        remote: &[Arc<str>],
+        reply: &Cause,
+    ) -> Result<(), RecordError> {
+        let delivery = &queued.delivery;
+        self.target.delivered.fetch_add(1, Ordering::Relaxed);
+        Metrics::add(&self.router.metrics.delivered, &self.target.name, 1);
+        self.lazy.batch.remove_entry(delivery.id.as_u64());
+        let what = What::Delivered {
+            target: Arc::clone(&self.target.name),
+            remote: remote.to_vec(),
+            reply: reason(reply),
+            doubtful: delivery.doubtful,
+        };
+        self.lazy.events.push(Event::about(self.now, delivery.id, delivery.message, what));
+        let ours = queued.message.origin.protocol == Protocol::Internal;
+        if !ours && delivery.recipient.wish.any() {
+            if remote.is_empty() {
+                self.told_by_relay(queued, reply)?;
+            } else {
+                let ttl = self.generation.config.spool.receipts_ttl;
+                let book = &self.router.book;
+                let expires = self.now.after(ttl);
+                let early =
+                    book.enter(&mut self.lazy.batch, &self.target.name, queued, remote, expires);
+                self.early.extend(early);
+            }
+        }
+        self.target.finish(delivery.id);
+        Ok(())
+    }
+
+    /// An SMS that became a mail: the relay's answer is the last we hear.
+    fn told_by_relay(&mut self, queued: &Queued, reply: &Cause) -> Result<(), RecordError> {
+        if queued.message.origin.protocol != Protocol::Smpp
+            || !matches!(queued.message.content, Content::Mail(_))
+        {
+            return Ok(());
+        }
+        let outcome = Outcome { state: DELIVERED, cause: reply.clone(), at: self.now };
+        let about = About::queued(queued);
+        self.lazy.put_answer(self.router, &about, &outcome)
+    }
+
+    fn again(&mut self, queued: Queued, moved: bool) -> Result<(), RecordError> {
+        Metrics::add(&self.router.metrics.deferred, &self.target.name, 1);
+        self.target.deferred.fetch_add(1, Ordering::Relaxed);
+        let delivery = &queued.delivery;
+        let target = delivery.target().cloned().unwrap_or_else(|| Arc::clone(&self.target.name));
+        self.lazy.batch.put_entry(crate::spooler::entry(delivery, STATE_SCHEDULED, &target)?);
+        let cause = delivery.last.clone().unwrap_or_else(|| Cause::ours("", ""));
+        let what = What::Attempt {
+            target: Arc::clone(&self.target.name),
+            outcome: if delivery.doubtful { "unknown" } else { "deferred" }.into(),
+            reply: reason(&cause),
+            next: Some(delivery.due),
+        };
+        self.lazy.events.push(Event::about(self.now, delivery.id, delivery.message, what));
+        let queued = Box::new(queued);
+        self.next.push(if moved { Next::Move(queued) } else { Next::Wait(queued) });
+        Ok(())
+    }
+
+    fn given_up(
+        &mut self,
+        queued: &Queued,
+        what: What,
+        state: u8,
+        cause: Cause,
+    ) -> Result<(), RecordError> {
+        let delivery = &queued.delivery;
+        let mut work = Work::default();
+        work.events.push(Event::about(self.now, delivery.id, delivery.message, what));
+        work.batch.remove_entry(delivery.id.as_u64());
+        if queued.message.origin.protocol != Protocol::Internal {
+            let outcome = Outcome { state, cause, at: self.now };
+            work.put_answer(self.router, &About::queued(queued), &outcome)?;
+        }
+        self.synced.absorb(work);
+        self.synced_next.push((Next::Finish, queued.clone()));
+        Ok(())
+    }
+
+    fn held(&mut self, queued: &Queued, cause: &Cause) -> Result<(), RecordError> {
+        let mut delivery = queued.delivery.clone();
+        delivery.expires = self.now.after(self.generation.config.spool.held_ttl);
+        Metrics::add(&self.router.metrics.held, &queued.message.origin.door, 1);
+        let entry = crate::spooler::entry(&delivery, STATE_HELD, &Arc::from(HELD))?;
+        self.synced.batch.put_entry(entry);
+        let what = What::Held { reason: reason(cause) };
+        self.synced.events.push(Event::about(self.now, delivery.id, delivery.message, what));
+        self.synced_next.push((Next::Finish, queued.clone()));
+        Ok(())
+    }
+
+    async fn conclude(self) {
+        let Self { router, target, mut lazy, mut synced, next, synced_next, early, .. } = self;
+        let batch = std::mem::take(&mut lazy.batch);
+        if !batch.is_empty() {
+            router.write_later(batch).await;
+        }
+        lazy.act(router);
+        for step in next {
+            step.act(router, target);
+        }
+        let batch = std::mem::take(&mut synced.batch);
+        if !batch.is_empty() {
+            match router.spool.commit(batch).await {
+                Ok(_durable) => {
+                    for (step, queued) in synced_next {
+                        target.finish(queued.delivery.id);
+                        step.act(router, target);
+                    }
+                    synced.act(router);
+                }
+                Err(error) => {
+                    router.metrics.commit_failures.inc();
+                    tracing::error!(event = "spool.refused", target = &*target.name, %error);
+                    let now = router.clock.now();
+                    for (_, mut queued) in synced_next {
+                        queued.delivery.due = now.after(UNWRITTEN_WAIT);
+                        target.reschedule(queued, now);
+                    }
+                }
+            }
+        }
+        if !early.is_empty()
+            && let Err(refusal) = router.receipts(&target.name, early).await
+        {
+            tracing::warn!(event = "receipt.early", target = &*target.name, reason = &*refusal.text);
+        }
+    }
+}
+
+impl Router {
+    /// Writes what may be lost in a crash; waits if the spool has no room for it now.
+    pub(super) async fn write_later(&self, batch: Batch) {
+        if self.spool.commit_later(batch.clone()).is_ok() {
+            return;
+        }
+        if let Err(error) = self.spool.commit(batch).await {
+            // After a restart the delivery is repeated, marked as what it is.
+            self.metrics.commit_failures.inc();
+            tracing::error!(event = "spool.refused", %error);
+        }
+    }
+}
+
+impl Next {
+    fn act(self, router: &Router, target: &Arc<Target>) {
+        let now = router.clock.now();
+        match self {
+            Self::Finish => {}
+            Self::Wait(queued) => target.reschedule(*queued, now),
+            Self::Move(queued) => {
+                target.finish(queued.delivery.id);
+                let name =
+                    queued.delivery.target().cloned().unwrap_or_else(|| Arc::clone(&target.name));
+                router.push(vec![(name, *queued)], now);
+            }
+        }
+    }
+}
+
+/// The spool state of a delivery by where it waits.
+pub(super) fn state_at(target: &str) -> u8 {
+    match target {
+        HELD => STATE_HELD,
+        crate::delivery::DECIDER => STATE_UNDECIDED,
+        _ => STATE_SCHEDULED,
+    }
+}
+
+/// For accounts, which have no schedule of their own: a bound ESME that answered "later".
+fn default_retry() -> Retry {
+    let delays = [5, 15, 60, 300].map(Duration::from_secs).to_vec();
+    Retry {
+        delays: crate::config::Delays::List(delays),
+        give_up: Duration::from_secs(86_400),
+        delay_notice: None,
+    }
+}
+
+/// A cause in one line.
+pub(super) fn reason(cause: &Cause) -> Arc<str> {
+    if cause.code == 0 {
+        return Arc::clone(&cause.text);
+    }
+    if cause.code >= 200 && cause.code < 600 && !cause.enhanced.is_empty() {
+        format!("{} {} {}", cause.code, cause.enhanced, cause.text).into()
+    } else if cause.code >= 200 && cause.code < 600 {
+        format!("{} {}", cause.code, cause.text).into()
+    } else {
+        format!("0x{:08X} {}", cause.code, cause.text).into()
+    }
+}
+

@@ -1,0 +1,167 @@
+//! One commit in the making: what is written, and what is done when it is durable.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use message::record::RecordError;
+use message::{Message, MessageId, Timestamp};
+use spool::Batch;
+
+use super::Router;
+use crate::delivery::{Answers, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED};
+use crate::observe::event::{Event, What};
+use crate::observe::metrics::Metrics;
+use crate::plan::Plan;
+use crate::plugin::{Claims, KvWrite};
+use crate::receipt::answer::{About, Outcome, answer};
+use crate::router::env::kv_key;
+use crate::spooler;
+
+/// What one commit writes and what follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// What is written.
+    pub(super) batch: Batch,
+    /// What enters queues afterwards, under its target.
+    pub(super) pushes: Vec<(Arc<str>, Queued)>,
+    /// What the journal is told afterwards.
+    pub(super) events: Vec<Event>,
+    /// Bodies that are in the batch.
+    bodies: BTreeSet<MessageId>,
+    /// Keys claimed by plugins, freed when the commit was answered.
+    pub(super) claims: Vec<Claims>,
+}
+
+impl Work {
+    /// Writes a delivery and its leg.
+    pub(super) fn put(
+        &mut self,
+        delivery: Delivery,
+        message: &Arc<Message>,
+        (state, target): (u8, Arc<str>),
+    ) -> Result<(), RecordError> {
+        if self.bodies.insert(message.id) {
+            self.batch.put_body(message.id.as_u64(), spooler::body(message)?);
+        }
+        self.batch.put_entry(spooler::entry(&delivery, state, &target)?);
+        if state != STATE_HELD {
+            self.pushes.push((target, Queued { delivery, message: Arc::clone(message) }));
+        }
+        Ok(())
+    }
+
+    /// Writes a plan: deliveries, what is held, and what the origin is owed.
+    pub(super) fn put_plan(&mut self, router: &Router, plan: Plan) -> Result<(), RecordError> {
+        for (delivery, message) in plan.deliveries {
+            let Some(target) = delivery.target().cloned() else { continue };
+            self.put(delivery, &message, (STATE_SCHEDULED, target))?;
+        }
+        for (delivery, message) in plan.held {
+            Metrics::add(&router.metrics.held, &message.origin.door, 1);
+            self.put(delivery, &message, (STATE_HELD, Arc::from(HELD)))?;
+        }
+        for (about, outcome) in plan.outcomes {
+            self.put_answer(router, &about, &outcome)?;
+        }
+        self.events.extend(plan.events);
+        Ok(())
+    }
+
+    /// Writes what plugins wrote to their keys.
+    pub(super) fn put_kv(&mut self, writes: Vec<KvWrite>) {
+        for write in writes {
+            let key = kv_key(&write.plugin, &write.key);
+            match write.entry {
+                Some(value) => self.batch.put_key(key, value, write.expires.as_ms()),
+                None => self.batch.remove_key(key),
+            }
+        }
+    }
+
+    /// Writes the answer that the origin wants, if it wants one.
+    pub(super) fn put_answer(
+        &mut self,
+        router: &Router,
+        about: &About,
+        outcome: &Outcome,
+    ) -> Result<(), RecordError> {
+        let generation = router.generation();
+        let config = &generation.config;
+        let bounces = config.bounces.as_ref().map(|b| (b, &*config.node.hostname));
+        let now = router.clock.now();
+        let id = router.next_id();
+        let Some(answer) = answer(about, outcome, bounces, id, now) else { return Ok(()) };
+        let Some(recipient) = answer.message.recipients.first().cloned() else { return Ok(()) };
+        let ttl = match config.accounts.get(&answer.target) {
+            Some(account) => account.receipts_ttl,
+            None => config
+                .connectors
+                .get(&answer.target)
+                .map_or(std::time::Duration::from_secs(86_400), |via| via.retry.give_up),
+        };
+        let what = What::Born {
+            kind: if answer.message.sender.is_null() { "bounce" } else { "receipt" }.into(),
+            to: Arc::clone(&recipient.address.value),
+        };
+        self.events.push(Event::about(now, id, about.message, what));
+        Metrics::add(&router.metrics.born, &answer.target, 1);
+        let delivery = Delivery {
+            id,
+            body: id,
+            message: id,
+            recipient,
+            route: Arc::from(""),
+            targets: vec![Arc::clone(&answer.target)],
+            cursor: 0,
+            answers: Answers::Copy,
+            sms: None,
+            parts: None,
+            attempts: 0,
+            faults: 0,
+            due: now,
+            expires: now.after(ttl),
+            priority: 0,
+            account: Arc::clone(&answer.message.origin.account),
+            doubtful: false,
+            last: None,
+        };
+        self.put(delivery, &Arc::new(answer.message), (STATE_SCHEDULED, answer.target))
+    }
+
+    /// Does what follows from the commit.
+    pub(super) fn act(self, router: &Router) {
+        let now = router.clock.now();
+        router.push(self.pushes, now);
+        router.journal.record(self.events);
+        drop(self.claims);
+    }
+}
+
+impl Router {
+    /// Puts deliveries into the queues of their targets, in order. What has no target any more goes
+    /// to the decider, who finds it a new one.
+    pub(super) fn push(&self, pushes: Vec<(Arc<str>, Queued)>, now: Timestamp) {
+        let mut pushes = pushes.into_iter().peekable();
+        while let Some((name, first)) = pushes.next() {
+            let mut group = vec![first];
+            while let Some((_, next)) = pushes.next_if(|(next, _)| *next == name) {
+                group.push(next);
+            }
+            match self.target(&name) {
+                Some(target) => target.push(group, now),
+                None => self.decider.push(group, now),
+            }
+        }
+    }
+}
+
+impl Work {
+    /// Takes over what another work writes and does.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.batch.append(other.batch);
+        self.pushes.extend(other.pushes);
+        self.events.extend(other.events);
+        self.bodies.extend(other.bodies);
+        self.claims.extend(other.claims);
+    }
+}

@@ -1,0 +1,132 @@
+//! Between the router and the spool: deliveries as entries, messages as bodies, ids that never
+//! repeat.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use message::{IdSource, Message, MessageId, Timestamp, record};
+use spool::{Batch, CommitError, Entry, Spool};
+
+use crate::delivery::{Delivery, Queued};
+
+/// The key of the highest id that may have been handed out.
+const HIGH_WATER_KEY: &[u8] = b"ids/high-water";
+/// How far ahead of the clock ids are reserved, so that a reservation is rare.
+pub const RESERVE_AHEAD: Duration = Duration::from_secs(120);
+
+/// The spool's entry for a delivery in `state`, under `target`.
+///
+/// # Errors
+/// [`record::RecordError`] if it has no encoding, which no delivery lacks.
+pub fn entry(delivery: &Delivery, state: u8, target: &Arc<str>) -> Result<Entry, record::RecordError> {
+    Ok(Entry {
+        id: delivery.id.as_u64(),
+        body: delivery.body.as_u64(),
+        target: Arc::clone(target),
+        state,
+        due_ms: delivery.due.as_ms(),
+        priority: delivery.priority,
+        account: Arc::clone(&delivery.account),
+        expires_ms: delivery.expires.as_ms(),
+        bytes: record::encode(delivery)?,
+    })
+}
+
+/// The spool's body for a leg.
+///
+/// # Errors
+/// [`record::RecordError`] if it has no encoding, which no message lacks.
+pub fn body(message: &Message) -> Result<Bytes, record::RecordError> {
+    record::encode(message)
+}
+
+/// A delivery that could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The entry or its body is not there.
+    #[error("the delivery is not in the spool any more")]
+    Gone,
+    /// The bytes do not form a delivery or a message.
+    #[error("the record cannot be read: {0}; it stays in the spool, see `wirepost spool verify`")]
+    Damaged(String),
+    /// The disk failed.
+    #[error("the spool cannot be read: {0}")]
+    Io(String),
+}
+
+/// Reads a delivery and its message back.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(spool: &Spool, id: MessageId) -> Result<Queued, LoadError> {
+    let entry = spool.entry(id.as_u64()).map_err(read_error)?.ok_or(LoadError::Gone)?;
+    load_entry(spool, &entry)
+}
+
+/// The delivery of an entry, and its message.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load_entry(spool: &Spool, entry: &Entry) -> Result<Queued, LoadError> {
+    let delivery: Delivery =
+        record::decode(&entry.bytes).map_err(|error| LoadError::Damaged(error.to_string()))?;
+    let body = spool.body(entry.body).map_err(read_error)?.ok_or(LoadError::Gone)?;
+    let message =
+        record::decode_message(&body).map_err(|error| LoadError::Damaged(error.to_string()))?;
+    Ok(Queued { delivery, message: Arc::new(message) })
+}
+
+fn read_error(error: spool::ReadError) -> LoadError {
+    match error {
+        spool::ReadError::Io(_) => LoadError::Io(error.to_string()),
+        spool::ReadError::Corrupt { .. } => LoadError::Damaged(error.to_string()),
+    }
+}
+
+/// Hands out ids below a mark that is on disk, whatever the clock does.
+#[derive(Debug)]
+pub struct Ids {
+    source: Mutex<(IdSource, Timestamp)>,
+}
+
+impl Ids {
+    /// Reads the mark, reserves ids above it and makes that durable.
+    ///
+    /// # Errors
+    /// What the spool says: nothing may be accepted without a reservation.
+    pub async fn open(spool: &Spool, node: u16, now: Timestamp) -> anyhow::Result<Self> {
+        let floor = match spool.find(HIGH_WATER_KEY)? {
+            Some(bytes) => record::decode::<MessageId>(&bytes)?,
+            None => MessageId::from_u64(0),
+        };
+        let ids = Self { source: Mutex::new((IdSource::new(node, floor), Timestamp::from_ms(0))) };
+        ids.reserve(spool, now.max(floor.time())).await?;
+        Ok(ids)
+    }
+
+    /// Moves the mark to [`RESERVE_AHEAD`] after `now`. Called every half of that.
+    ///
+    /// # Errors
+    /// [`CommitError`]; ids go on below the old mark.
+    pub async fn reserve(&self, spool: &Spool, now: Timestamp) -> Result<(), CommitError> {
+        let mark = now.after(RESERVE_AHEAD);
+        let high = IdSource::new(message::id::NODE_MAX, MessageId::from_u64(0)).next(mark.after(Duration::from_secs(1)));
+        let mut batch = Batch::new();
+        let value = record::encode(&high)
+            .map_err(|_never| CommitError::Invalid("an id has an encoding"))?;
+        batch.put_key(Bytes::from_static(HIGH_WATER_KEY), value, spool::NEVER_MS);
+        let durable = spool.commit(batch).await?;
+        drop(durable);
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.1 = source.1.max(mark);
+        Ok(())
+    }
+
+    /// The next id. If the clock runs ahead of the mark, ids stay below it.
+    pub fn next(&self, now: Timestamp) -> MessageId {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now.min(source.1);
+        source.0.next(now)
+    }
+}
