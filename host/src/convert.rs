@@ -8,7 +8,7 @@ use message::mail::{Compose, Fields, MailView, SmsFields, compose};
 use message::text::{
     Alphabet, SegmentOptions, Shift, Coding, choose, count_parts, fit, meaning, transliterate,
 };
-use message::{Address, Content, Message, MessageId, Short, ShortBody, Timestamp};
+use message::{Address, Message, MessageId, Short, ShortBody, Timestamp};
 
 use crate::config::{Convert, OnExcess, Reply};
 use crate::delivery::SmsOut;

@@ -4,11 +4,7 @@
 
 use std::sync::Arc;
 
-use message::mail::{Strip, Template};
-
-use crate::config::{
-    Config, ConnectorKind, Convert, OnExcess, PluginConfig, Receipts, RouteOptions,
-};
+use crate::config::{Config, ConnectorKind, PluginConfig};
 use crate::pipeline::Judge;
 use crate::plugin::HostEnv;
 use crate::route::RouteTable;
@@ -26,8 +22,6 @@ pub struct Generation {
     pub plugins: Vec<PluginSlot>,
     /// What plugins may ask the host.
     pub env: Arc<dyn HostEnv>,
-    /// How messages are sent whose targets a plugin chose.
-    pub default_options: Arc<RouteOptions>,
 }
 
 /// A plugin and where it runs.
@@ -67,35 +61,5 @@ impl Generation {
             Some(ConnectorKind::Smtp(_)) => Some(TargetKind::Mail),
             None => self.config.accounts.get(name).map(|_account| TargetKind::Short),
         }
-    }
-}
-
-/// The options of a route that says nothing: those that the reference documents as defaults.
-///
-/// # Panics
-/// Never: the templates are constants.
-#[must_use]
-pub fn default_options() -> RouteOptions {
-    let template = |text| Template::parse(text).expect("a constant template is well formed");
-    RouteOptions {
-        convert: Convert {
-            text: template("{text}"),
-            parts_max: 3,
-            on_excess: OnExcess::Truncate,
-            strip: Strip { signature: true, quotes: false, separators: Vec::new() },
-            transliterate: false,
-            sender: None,
-            subject: template("SMS from {from}"),
-            mail_from: None,
-            auto_submitted: false,
-        },
-        priority: None,
-        validity: None,
-        retry: None,
-        rewrite_to: None,
-        rewrite_from: None,
-        quiet: Vec::new(),
-        receipts: Receipts::AsWished,
-        order_by_recipient: false,
     }
 }

@@ -137,7 +137,7 @@ impl Planner<'_> {
         way.targets.retain(|name| self.generation.target_kind(name) == Some(kind));
         let options = match way.route {
             Some(route) => Arc::clone(&route.options),
-            None => Arc::clone(&self.generation.default_options),
+            None => Arc::clone(&self.generation.config.route_options),
         };
         match self.delivery(origin, leg, recipient, &way, (kind, &*options)) {
             Ok((mut delivery, message)) => {
@@ -182,7 +182,7 @@ impl Planner<'_> {
         }
         delivery.priority = options.priority.unwrap_or(leg.message.priority);
         delivery.expires = self.expiry(&leg.message, &way.targets, options);
-        delivery.due = self.after_quiet_hours(delivery.due, options);
+        delivery.due = delivery.due.max(options.not_before(delivery.due.max(self.now)));
         let mut message = Arc::clone(&leg.message);
         match (&leg.message.content, kind) {
             (Content::Mail(raw), TargetKind::Short) => {
@@ -237,17 +237,6 @@ impl Planner<'_> {
         let longest = retry.map(|retry| retry.give_up).or(ttl);
         let limits = [options.validity, longest].into_iter().flatten();
         limits.map(|limit| message.received.after(limit)).fold(message.expires, Timestamp::min)
-    }
-
-    fn after_quiet_hours(&self, due: Timestamp, options: &RouteOptions) -> Timestamp {
-        let start = due.max(self.now);
-        let minutes = start.as_secs() / 60;
-        match options.quiet.iter().find(|window| window.contains(minutes)) {
-            Some(window) => {
-                start.after(std::time::Duration::from_secs(window.minutes_left(minutes) * 60))
-            }
-            None => due,
-        }
     }
 
     fn blank(

@@ -1,3 +1,5 @@
 //! Where messages come in: listeners and their sessions.
 
 pub mod proxy;
+pub mod smtp;
+pub mod smpp;

@@ -1,4 +1,5 @@
 //! What an operator sees: the event journal and the metrics.
 
 pub mod event;
+pub mod journal;
 pub mod metrics;

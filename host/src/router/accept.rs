@@ -85,9 +85,9 @@ impl Router {
         let messages: Vec<Arc<Message>> =
             drafts.into_iter().map(|draft| Arc::new(draft.message)).collect();
         let fated = if generation.plugins.is_empty() {
-            messages.iter().map(|message| self.plan_plain(generation, message, now)).collect()
+            messages.iter().map(|message| self.plan_plain(generation, message)).collect()
         } else {
-            join_all(messages.iter().map(|message| self.fate(generation, message, now))).await
+            join_all(messages.iter().map(|message| self.fate(generation, message))).await
         };
         let mut work = Work::default();
         let mut outcomes = Vec::with_capacity(messages.len());
@@ -194,7 +194,6 @@ impl Router {
         &self,
         generation: &Arc<Generation>,
         message: &Arc<Message>,
-        now: Timestamp,
     ) -> (Fated, Vec<Event>) {
         let listener = generation.config.listeners.get(&message.origin.door);
         let within = match listener.map(|listener| &listener.kind) {
@@ -221,7 +220,6 @@ impl Router {
         &self,
         generation: &Arc<Generation>,
         message: &Arc<Message>,
-        _now: Timestamp,
     ) -> (Fated, Vec<Event>) {
         let leg = Leg {
             message: Arc::clone(message),

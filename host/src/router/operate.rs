@@ -122,7 +122,7 @@ impl Router {
     /// # Errors
     /// If the spool cannot be read.
     pub fn list(&self, target: Option<&str>, limit: usize) -> anyhow::Result<Vec<Shown>> {
-        let index = target.map_or(Index::ById, |name| Index::ByTarget(Arc::from(name)));
+        let index = target.map_or(Index::Id, |name| Index::Target(Arc::from(name)));
         let (entries, _) = self.spool.scan(&index, None, limit)?;
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {

@@ -25,7 +25,7 @@ impl Router {
         let mut count = 0;
         let mut orphans: usize = 0;
         loop {
-            let (entries, next) = self.spool.scan(&Index::ById, cursor, PAGE)?;
+            let (entries, next) = self.spool.scan(&Index::Id, cursor, PAGE)?;
             let mut by_target: BTreeMap<Arc<str>, Vec<Columns>> = BTreeMap::new();
             for entry in entries.iter().filter(|entry| &*entry.target != HELD) {
                 let known = self.target(&entry.target).is_some();

@@ -1,0 +1,338 @@
+//! The running program: everything is built from the configuration, started in order, and drained in
+//! the reverse order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use spool::Spool;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{
+    self, CheckOptions, Config, Connector, ConnectorKind, Finding, Listener, ListenerKind, Name,
+    SpoolPlace,
+};
+use crate::generation::Generation;
+use crate::observe::journal::Journal;
+use crate::observe::metrics::Metrics;
+use crate::platform::clock::Clock;
+use crate::platform::tasks::Tasks;
+use crate::platform::watch::Watch;
+use crate::plugins::PluginSet;
+use crate::reload::{self, Reloader};
+use crate::route::RouteTable;
+use crate::router::{Parts, Router, Targets};
+use crate::{inbound, outbound};
+
+/// How often the program looks whether its disk has failed.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+/// Time to stop accepting and answer what is in flight after the disk has failed.
+const POISONED_DRAIN: Duration = Duration::from_secs(2);
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The main configuration file.
+    pub config: PathBuf,
+}
+
+/// Why the program did not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has errors.
+    #[error("the configuration has errors")]
+    Config(Vec<Finding>),
+    /// Plugins could not be loaded.
+    #[error("plugins could not be loaded: {}", .0.join("; "))]
+    Plugins(Vec<String>),
+    /// The spool could not be opened.
+    #[error("the spool cannot be opened: {0}")]
+    Spool(#[from] spool::OpenError),
+    /// A socket could not be bound.
+    #[error("listener {listener} cannot listen on {address}: {source}; is another program, or another wirepost, using it? `ss -ltnp` shows which")]
+    Socket {
+        /// The listener.
+        listener: Name,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The disk failed while running: everything acknowledged is in the spool, start again.
+    #[error("the spool's disk failed: {0}; nothing acknowledged is lost, start again when the disk is well")]
+    Disk(String),
+    /// Anything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// A router that runs, for the program and for tests of the whole host.
+#[derive(Debug)]
+pub struct App {
+    /// What sessions and connectors share.
+    pub router: Arc<Router>,
+    /// Asks for reloads.
+    pub reload: reload::Handle,
+    /// Where listeners listen, by name; useful when the configuration said port 0.
+    pub addresses: BTreeMap<Name, Vec<SocketAddr>>,
+}
+
+/// Runs until SIGTERM or SIGINT, reloads on SIGHUP.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn run(options: Options) -> Result<(), StartError> {
+    let mut hangup = listen_for(SignalKind::hangup())?;
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let app = App::start(&options, Clock::system()).await?;
+    let poisoned = loop {
+        tokio::select! {
+            _ = hangup.recv() => app.reload.nudge(),
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {
+                if let Some(why) = app.router.spool.poisoned() {
+                    break Some(why.to_owned());
+                }
+            }
+        }
+    };
+    match poisoned {
+        None => {
+            app.stop(None).await;
+            Ok(())
+        }
+        Some(why) => {
+            tracing::error!(event = "spool.poisoned", error = &*why);
+            app.stop(Some(POISONED_DRAIN)).await;
+            Err(StartError::Disk(why))
+        }
+    }
+}
+
+impl App {
+    /// Builds and starts everything; when this returns, listeners listen.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(options: &Options, clock: Clock) -> Result<Self, StartError> {
+        let config = read_config(&options.config).await?;
+        let sockets = bind_all(&config)?;
+        let spool = open_spool(&config)?;
+        let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
+        let plugins = PluginSet::new(spool.clone(), clock.clone(), Arc::clone(&targets));
+        let slots = plugins.load(&config, &[]).await.map_err(StartError::Plugins)?;
+        let generation = Arc::new(Generation {
+            number: 1,
+            routes: RouteTable::compile(&config),
+            plugins: slots,
+            env: plugins.env(&config),
+            config: Arc::clone(&config),
+        });
+        let parts = Parts {
+            clock,
+            tasks: Tasks::new(),
+            spool,
+            journal: open_journal(&config)?,
+            metrics: Metrics::default(),
+            targets,
+            generation,
+        };
+        let router = Router::open(parts).await?;
+        let waiting = router.recover()?;
+        tracing::info!(event = "spool.recovered", waiting);
+        router.tasks.spawn("decider", Arc::clone(&router).run_decider());
+        router.tasks.spawn("sweeper", Arc::clone(&router).run_sweeper());
+        let mut connectors = Connectors::default();
+        connectors.fit(&router, &config);
+        let addresses = start_listeners(&router, &config, sockets);
+        let reload = start_reloader(&router, &config, options, (plugins, connectors));
+        crate::admin::start(&router, &config, &reload).await?;
+        tracing::info!(event = "started", addresses = ?addresses, version = env!("CARGO_PKG_VERSION"));
+        Ok(Self { router, reload, addresses })
+    }
+
+    /// Accepts nothing more, finishes what is in flight within the configured time (or `within`),
+    /// and closes the spool.
+    pub async fn stop(self, within: Option<Duration>) {
+        let wait = within.unwrap_or(self.router.generation().config.node.drain_timeout);
+        tracing::info!(event = "stopping", wait = ?wait);
+        self.router.tasks.stop();
+        if !self.router.tasks.join(wait).await {
+            tracing::warn!(event = "stopping.late", tasks = self.router.tasks.running());
+        }
+        let spool = self.router.spool.clone();
+        self.router.journal.flush();
+        let closed = tokio::task::spawn_blocking(move || spool.close()).await;
+        if let Err(error) = closed {
+            tracing::error!(event = "spool.close", %error);
+        }
+        tracing::info!(event = "stopped");
+    }
+}
+
+/// Connectors that run, and how to stop each.
+#[derive(Debug, Default)]
+pub struct Connectors {
+    running: BTreeMap<Name, (Arc<Connector>, CancellationToken)>,
+}
+
+impl Connectors {
+    /// Starts what is new or changed, stops what is gone or changed, leaves the rest as it is.
+    pub fn fit(&mut self, router: &Arc<Router>, config: &Config) {
+        self.running.retain(|name, (connector, stop)| {
+            let same = config.connectors.get(name) == Some(connector);
+            if !same {
+                stop.cancel();
+            }
+            same
+        });
+        for (name, connector) in &config.connectors {
+            if self.running.contains_key(name) {
+                continue;
+            }
+            let Some(target) = router.target(name) else { continue };
+            let stop = router.tasks.stopping().child_token();
+            match &connector.kind {
+                ConnectorKind::Smpp(_) => outbound::smpp::start(router, connector, &target, &stop),
+                ConnectorKind::Smtp(_) => outbound::smtp::start(router, connector, &target, &stop),
+            }
+            self.running.insert(Arc::clone(name), (Arc::clone(connector), stop));
+        }
+    }
+}
+
+type Socket = (Arc<Listener>, TcpListener);
+
+async fn read_config(path: &Path) -> Result<Arc<Config>, StartError> {
+    let path = path.to_path_buf();
+    let read = move || config::load(&path, CheckOptions { environment: true });
+    let loaded = tokio::task::spawn_blocking(read).await.map_err(anyhow::Error::from)?;
+    for finding in &loaded.findings {
+        if loaded.config.is_some() {
+            tracing::warn!(event = "config.warning", "{finding}");
+        }
+    }
+    loaded.config.map(Arc::new).ok_or(StartError::Config(loaded.findings))
+}
+
+fn bind_all(config: &Config) -> Result<Vec<Socket>, StartError> {
+    let mut sockets = Vec::new();
+    for listener in config.listeners.values() {
+        let addresses = match &listener.kind {
+            ListenerKind::Smtp(smtp) => &smtp.bind,
+            ListenerKind::Smpp(smpp) => &smpp.bind,
+        };
+        for &address in addresses {
+            let socket = bind(address).map_err(|source| StartError::Socket {
+                listener: Arc::clone(&listener.name),
+                address,
+                source,
+            })?;
+            sockets.push((Arc::clone(listener), socket));
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    const BACKLOG: i32 = 1024;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn open_spool(config: &Config) -> Result<Spool, StartError> {
+    let mut options = spool::Options::new(monotonic);
+    options.reserve_bytes = config.spool.free_bytes_min;
+    options.cache_bytes = config.spool.cache_bytes;
+    let SpoolPlace::Disk(path) = &config.spool.place else {
+        return Ok(Spool::open_memory(options)?);
+    };
+    let (spool, report) = Spool::open_fjall(path, options)?;
+    tracing::info!(event = "spool.open", path = %path.display(), entries = report.entries);
+    for damage in &report.corrupt {
+        tracing::error!(event = "spool.corrupt", "{damage}; it was set aside, not deleted");
+    }
+    Ok(spool)
+}
+
+fn monotonic() -> std::time::Instant {
+    Clock::system().instant()
+}
+
+fn open_journal(config: &Config) -> Result<Journal, StartError> {
+    let Some(journal) = &config.journal else { return Ok(Journal::none()) };
+    let options = crate::observe::journal::Options {
+        file_bytes_max: journal.file_bytes_max,
+        files_max: journal.files_max,
+    };
+    let opened = Journal::open(&journal.path, options).map_err(|error| {
+        anyhow::anyhow!("the journal cannot be written at {}: {error}", journal.path.display())
+    })?;
+    Ok(opened)
+}
+
+fn start_listeners(
+    router: &Arc<Router>,
+    config: &Config,
+    sockets: Vec<Socket>,
+) -> BTreeMap<Name, Vec<SocketAddr>> {
+    let mut addresses: BTreeMap<Name, Vec<SocketAddr>> =
+        config.listeners.keys().map(|name| (Arc::clone(name), Vec::new())).collect();
+    for (listener, socket) in sockets {
+        if let (Some(known), Ok(address)) =
+            (addresses.get_mut(&listener.name), socket.local_addr())
+        {
+            known.push(address);
+        }
+        let router = Arc::clone(router);
+        let tasks = router.tasks.clone();
+        match &listener.kind {
+            ListenerKind::Smtp(_) => {
+                tasks.spawn("smtp listener", inbound::smtp::run(router, listener, socket));
+            }
+            ListenerKind::Smpp(_) => {
+                tasks.spawn("smpp listener", inbound::smpp::run(router, listener, socket));
+            }
+        }
+    }
+    addresses
+}
+
+fn start_reloader(
+    router: &Arc<Router>,
+    config: &Config,
+    options: &Options,
+    (plugins, connectors): (PluginSet, Connectors),
+) -> reload::Handle {
+    let (watch, changed) = match Watch::start(reload::watched(config, &options.config)) {
+        Ok((watch, changed)) => (Some(watch), Some(changed)),
+        Err(error) => {
+            tracing::error!(event = "watch.failed", %error, "SIGHUP and `wirepost reload` still work");
+            (None, None)
+        }
+    };
+    let reloader = Reloader {
+        path: options.config.clone(),
+        router: Arc::clone(router),
+        plugins,
+        connectors,
+        watch,
+    };
+    reloader.start(changed)
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal, StartError> {
+    signal(kind).map_err(|error| StartError::Other(error.into()))
+}
