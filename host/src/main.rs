@@ -1,3 +1,10 @@
-//! The wirepost binary.
+//! The wirepost binary: arguments, allocator, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    wirepost::cli::main()
+}
