@@ -135,11 +135,12 @@ impl App {
             env: plugins.env(&config),
             config: Arc::clone(&config),
         });
+        let journal = open_journal(&config, &clock)?;
         let parts = Parts {
             clock,
             tasks: Tasks::new(),
             spool,
-            journal: open_journal(&config)?,
+            journal,
             metrics: Metrics::default(),
             targets,
             generation,
@@ -271,13 +272,15 @@ fn monotonic() -> std::time::Instant {
     Clock::system().instant()
 }
 
-fn open_journal(config: &Config) -> Result<Journal, StartError> {
+fn open_journal(config: &Config, clock: &Clock) -> Result<Journal, StartError> {
     let Some(journal) = &config.journal else { return Ok(Journal::none()) };
     let options = crate::observe::journal::Options {
-        file_bytes_max: journal.file_bytes_max,
-        files_max: journal.files_max,
+        folder: journal.path.clone(),
+        segment_bytes_max: journal.file_bytes_max,
+        total_bytes_max: journal.file_bytes_max.saturating_mul(u64::from(journal.files_max)),
+        keep: None,
     };
-    let opened = Journal::open(&journal.path, options).map_err(|error| {
+    let opened = Journal::open(options, clock.clone()).map_err(|error| {
         anyhow::anyhow!("the journal cannot be written at {}: {error}", journal.path.display())
     })?;
     Ok(opened)
