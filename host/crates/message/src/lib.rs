@@ -18,6 +18,7 @@ pub mod time;
 pub mod address;
 pub mod content;
 pub mod message;
+pub mod edit;
 pub mod record;
 pub mod phone;
 pub mod text;
