@@ -1,5 +1,4 @@
 //! The interface as wasmtime's macro writes it. Nothing outside this module's parent names it.
-#![expect(missing_docs, reason = "generated; the WIT file has the words")]
 
 wasmtime::component::bindgen!({
     path: "../sdk/wit",
@@ -11,6 +10,6 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
-        "wirepost:plugin/message-api.message": super::host_calls::HostMessage,
+        "wirepost:plugin/message-api.message": super::host_calls::Handle,
     },
 });

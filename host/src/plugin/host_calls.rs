@@ -1,5 +1,593 @@
-//! What a plugin may ask of the host.
+//! What a plugin may ask of the host, one function each. Edits go into the message under edit and
+//! nowhere else.
 
-/// One message.
+use message::edit::{EditError, Edited, Kind, Value};
+use message::{Address, AddressKind, Protocol};
+use sha2::{Digest, Sha256};
+use wasmtime::component::Resource;
+
+use super::bindings::wirepost::plugin::types::{self as wit, Error};
+use super::bindings::wirepost::plugin::{
+    clock, kv, log, lookup, message_api, metrics, random, receipt_api, tables, targets,
+};
+use super::env::{LogLevel, Metric};
+use super::judgement::{Answers, Stage};
+use super::kv::{Bucket, Clocks, KvError, expiry};
+use super::limits::{
+    INLINE_RECIPIENTS_MAX, INLINE_TEXT_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX,
+};
+use super::session::{Context, Session};
+use super::verdict;
+
+/// A plugin's hold of a message: its number stands for a message of the session.
 #[derive(Debug)]
-pub struct HostMessage;
+pub enum Handle {}
+
+/// Octets of a mail up to which its text is looked for before it is asked for.
+const EAGER_MAIL_BYTES_MAX: usize = 64 << 10;
+
+type Message = Resource<Handle>;
+
+impl Context {
+    fn session(&mut self) -> Result<&mut Session, Error> {
+        self.session.as_mut().filter(|session| session.has_message()).ok_or(Error::Unavailable)
+    }
+
+    fn read<T: Default>(&mut self, message: &Message, read: impl FnOnce(&Edited) -> T) -> T {
+        let held = self.session.as_mut().and_then(|session| session.held(message.rep()));
+        held.map_or_else(T::default, |held| read(&held.edited))
+    }
+
+    fn edit<T>(
+        &mut self,
+        message: &Message,
+        edit: impl FnOnce(&mut Edited) -> Result<T, EditError>,
+    ) -> Result<T, Error> {
+        let held = self.session()?.held(message.rep()).ok_or(Error::NotFound)?;
+        edit(&mut held.edited).map_err(Error::from)
+    }
+
+    /// Recipients of the message itself are free to everybody, others by the granted patterns.
+    fn check_recipients(&mut self, message: &Message, to: &[Address]) -> Result<(), Error> {
+        let session = self.session()?;
+        let shared = std::sync::Arc::clone(&session.shared);
+        let held = session.held(message.rep()).ok_or(Error::NotFound)?;
+        let known = &held.edited.message().recipients;
+        let granted = |address: &Address| {
+            known.iter().any(|recipient| recipient.address == *address)
+                || shared.config.grants.recipients.iter().any(|pattern| pattern.matches(address))
+        };
+        if to.len() > RECIPIENTS_MAX {
+            return Err(Error::Exhausted);
+        }
+        if to.iter().all(granted) { Ok(()) } else { Err(Error::Denied) }
+    }
+
+    pub(super) fn envelope_of(&mut self, message: &Message) -> Option<wit::Envelope> {
+        let session = self.session.as_mut()?;
+        let (stage, run) = (session.stage, session.run);
+        Some(envelope(&session.held(message.rep())?.edited, stage, run))
+    }
+}
+
+impl message_api::Host for Context {}
+
+impl message_api::HostMessage for Context {
+    fn envelope(&mut self, this: Message) -> wit::Envelope {
+        self.envelope_of(&this).unwrap_or_else(empty_envelope)
+    }
+
+    fn recipients(&mut self, this: Message, offset: u32, max: u32) -> Vec<wit::Address> {
+        let max = max.min(u32::try_from(RECIPIENTS_MAX).unwrap_or(u32::MAX));
+        self.read(&this, |edited| {
+            let all = edited.message().recipients.iter();
+            all.skip(size(offset)).take(size(max)).map(|to| lower(&to.address)).collect()
+        })
+    }
+
+    fn set_source(&mut self, this: Message, source: wit::Address) -> Result<(), Error> {
+        if !self.session()?.shared.config.grants.source {
+            return Err(Error::Denied);
+        }
+        let source = lift(source)?;
+        self.edit(&this, |edited| edited.set_sender(source))
+    }
+
+    fn set_recipients(&mut self, this: Message, to: Vec<wit::Address>) -> Result<(), Error> {
+        let to = to.into_iter().map(lift).collect::<Result<Vec<_>, _>>()?;
+        self.check_recipients(&this, &to)?;
+        self.edit(&this, |edited| edited.set_recipients(to))
+    }
+
+    fn replace_recipient(
+        &mut self,
+        this: Message,
+        old: wit::Address,
+        new: wit::Address,
+    ) -> Result<(), Error> {
+        let (old, new) = (lift(old)?, lift(new)?);
+        self.check_recipients(&this, std::slice::from_ref(&new))?;
+        self.edit(&this, |edited| edited.replace_recipient(&old, new))
+    }
+
+    fn text(&mut self, this: Message) -> Option<String> {
+        self.read(&this, |edited| edited.text().map(str::to_owned))
+    }
+
+    fn set_text(&mut self, this: Message, text: String) -> Result<(), Error> {
+        self.edit(&this, |edited| edited.set_text(&text))
+    }
+
+    fn header(&mut self, this: Message, name: String) -> Option<String> {
+        self.read(&this, |edited| edited.view()?.header(&name))
+    }
+
+    fn header_all(&mut self, this: Message, name: String) -> Vec<String> {
+        self.read(&this, |edited| edited.view().map(|view| view.header_all(&name)))
+            .unwrap_or_default()
+    }
+
+    fn headers(&mut self, this: Message, offset: u32, max: u32) -> Vec<wit::Header> {
+        self.read(&this, |edited| {
+            let Some(view) = edited.view() else { return Vec::new() };
+            let page = view.headers().skip(size(offset)).take(size(max));
+            page.map(|(name, value)| wit::Header { name: name.to_owned(), value }).collect()
+        })
+    }
+
+    fn set_header(&mut self, this: Message, name: String, value: String) -> Result<(), Error> {
+        self.edit(&this, |edited| edited.set_header(&name, &value))
+    }
+
+    fn add_header(&mut self, this: Message, name: String, value: String) -> Result<(), Error> {
+        self.edit(&this, |edited| edited.add_header(&name, &value))
+    }
+
+    fn remove_header(&mut self, this: Message, name: String) -> Result<u32, Error> {
+        self.edit(&this, |edited| edited.remove_header(&name).map(narrow))
+    }
+
+    fn parts(&mut self, this: Message) -> Vec<wit::Part> {
+        self.read(&this, |edited| {
+            edited.view().map(|view| view.parts().into_iter().map(lower_part).collect())
+        })
+        .unwrap_or_default()
+    }
+
+    fn read_part(
+        &mut self,
+        this: Message,
+        index: u32,
+        offset: u64,
+        max: u32,
+    ) -> Result<Vec<u8>, Error> {
+        let part = self.read(&this, |edited| edited.view()?.part(size(index)));
+        Ok(window(&part.ok_or(Error::NotFound)?, offset, max))
+    }
+
+    fn set_part(&mut self, this: Message, index: u32, data: Vec<u8>) -> Result<(), Error> {
+        self.edit(&this, |edited| edited.set_part(size(index), &data))
+    }
+
+    fn remove_part(&mut self, this: Message, index: u32) -> Result<(), Error> {
+        self.edit(&this, |edited| edited.remove_part(size(index)))
+    }
+
+    fn read_raw(&mut self, this: Message, offset: u64, max: u32) -> Vec<u8> {
+        window(&self.read(&this, Edited::received_bytes), offset, max)
+    }
+
+    fn find(&mut self, this: Message, needles: Vec<String>, ignore_case: bool) -> Vec<u32> {
+        let needles = needles.get(..NEEDLES_MAX.min(needles.len())).unwrap_or_default();
+        let found = self.read(&this, |edited| edited.find(needles, ignore_case));
+        found.into_iter().map(narrow).collect()
+    }
+
+    fn sha256(&mut self, this: Message, part: Option<u32>) -> Result<Vec<u8>, Error> {
+        let octets = match part {
+            Some(index) => self.read(&this, |edited| edited.view()?.part(size(index))),
+            None => Some(self.read(&this, Edited::received_bytes)),
+        };
+        Ok(Sha256::digest(octets.ok_or(Error::NotFound)?).to_vec())
+    }
+
+    fn field(&mut self, this: Message, key: String) -> wit::Value {
+        lower_value(self.read(&this, |edited| Some(edited.field(&key))))
+    }
+
+    fn fields(&mut self, this: Message, prefix: String) -> Vec<(String, wit::Value)> {
+        let fields = self.read(&this, |edited| edited.fields(&prefix));
+        fields.into_iter().map(|(key, value)| (key, lower_value(Some(value)))).collect()
+    }
+
+    fn set_field(&mut self, this: Message, key: String, value: wit::Value) -> Result<(), Error> {
+        let value = match value {
+            wit::Value::None => Value::None,
+            wit::Value::Int(number) => Value::Int(number),
+            wit::Value::Text(text) => Value::Text(text),
+            wit::Value::Bytes(octets) => Value::Bytes(octets.into()),
+        };
+        self.edit(&this, |edited| edited.set_field(&key, &value))
+    }
+
+    fn meta(&mut self, this: Message, key: String) -> Option<String> {
+        self.read(&this, |edited| edited.note(&key).map(str::to_owned))
+    }
+
+    fn set_meta(&mut self, this: Message, key: String, value: Option<String>) -> Result<(), Error> {
+        self.edit(&this, |edited| edited.set_note(&key, value.as_deref()))
+    }
+
+    fn fork(&mut self, this: Message, answers: u16) -> Result<Message, Error> {
+        let answers = match answers {
+            0 => Answers::Copy,
+            1 => Answers::Share,
+            _ => return Err(Error::Invalid),
+        };
+        let session = self.session()?;
+        if session.forks_max() == 0 {
+            return Err(Error::Denied);
+        }
+        session.fork(this.rep(), answers).map(Resource::new_own).ok_or(Error::Exhausted)
+    }
+
+    fn emit(&mut self, fork: Message, outcome: wit::Verdict) -> Result<u64, Error> {
+        let session = self.session()?;
+        let grants = &session.shared.config.grants;
+        let outcome = match verdict::read(outcome, grants, &*session.env) {
+            Ok(outcome) => outcome,
+            Err(fault) => {
+                session.condemn(fault);
+                return Err(Error::Invalid);
+            }
+        };
+        // The message itself is lent, not owned: only forks can come here.
+        let held = session.take(fork.rep()).ok_or(Error::NotFound)?;
+        Ok(session.emit(held, outcome))
+    }
+
+    fn drop(&mut self, fork: Message) -> wasmtime::Result<()> {
+        if let Some(session) = &mut self.session {
+            drop(session.take(fork.rep()));
+        }
+        Ok(())
+    }
+}
+
+impl wit::Host for Context {}
+
+impl log::Host for Context {
+    fn enabled(&mut self, level: log::Level) -> bool {
+        let level = lift_level(level);
+        self.session.as_ref().is_some_and(|session| session.env.log_enabled(level))
+    }
+
+    fn write(&mut self, level: log::Level, text: String, fields: Vec<(String, String)>) {
+        if let Some(session) = &mut self.session {
+            session.log(lift_level(level), &text, &fields);
+        }
+    }
+}
+
+impl kv::Host for Context {
+    async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        let session = self.session()?;
+        Ok(session.kv.get(&*session.env, &key).await?)
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
+        let session = self.session()?;
+        let expires = expiry(session.now(), ttl_ms);
+        Ok(session.kv.set(&key, value, expires)?)
+    }
+
+    async fn set_if_absent(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<bool, Error> {
+        let session = self.session()?;
+        let expires = expiry(session.now(), ttl_ms);
+        Ok(session.kv.set_if_absent(&*session.env, &key, value, expires).await?)
+    }
+
+    async fn delete(&mut self, key: String) -> Result<bool, Error> {
+        let session = self.session()?;
+        Ok(session.kv.delete(&*session.env, &key).await?)
+    }
+
+    fn add(&mut self, key: String, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
+        let session = self.session()?;
+        let now = session.now();
+        Ok(session.kv.counters().add(&key, by, now, expiry(now, ttl_ms))?)
+    }
+
+    fn take(&mut self, key: String, per_second: f64, burst: f64, cost: f64) -> Result<(), u64> {
+        let Ok(session) = self.session() else { return Err(0) };
+        let clocks = Clocks { now: session.now(), monotonic: session.env.monotonic() };
+        let taken = session.kv.counters().take(&key, Bucket { per_second, burst, cost }, clocks);
+        taken.map_err(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+    }
+}
+
+impl metrics::Host for Context {
+    fn add(&mut self, name: String, by: u64) {
+        self.metric(&name, Metric::Add(by));
+    }
+
+    fn gauge(&mut self, name: String, value: f64) {
+        self.metric(&name, Metric::Gauge(value));
+    }
+
+    fn observe(&mut self, name: String, value: f64) {
+        self.metric(&name, Metric::Observe(value));
+    }
+}
+
+impl Context {
+    /// Names are kept to what a metrics page can print.
+    fn metric(&mut self, name: &str, metric: Metric) {
+        let printable = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let usable = (1..=64).contains(&name.len()) && name.chars().all(printable);
+        if let (true, Some(session)) = (usable, &self.session) {
+            session.env.metric(&session.shared.config.name, name, metric);
+        }
+    }
+}
+
+impl tables::Host for Context {
+    fn lookup(&mut self, table: String, key: String) -> Option<String> {
+        Some(self.session.as_ref()?.env.lookup(&table, &key)?.to_string())
+    }
+
+    fn lookup_prefix(&mut self, table: String, key: String) -> Option<(String, String)> {
+        let (prefix, value) = self.session.as_ref()?.env.lookup_prefix(&table, &key)?;
+        Some((prefix, value.to_string()))
+    }
+
+    fn lookup_ip(&mut self, table: String, ip: String) -> Option<String> {
+        let address = ip.parse().ok()?;
+        Some(self.session.as_ref()?.env.lookup_ip(&table, address)?.to_string())
+    }
+}
+
+impl targets::Host for Context {
+    fn state(&mut self, name: String) -> Option<targets::TargetState> {
+        let session = self.session.as_ref()?;
+        if !session.shared.config.grants.targets.iter().any(|granted| **granted == *name) {
+            return None;
+        }
+        let state = session.env.target(&name)?;
+        let (up, queued, per_second) = (state.up, state.queued, state.per_second);
+        Some(targets::TargetState { name, up, queued, per_second })
+    }
+}
+
+impl lookup::Host for Context {
+    fn ask(&mut self, _name: String, _key: String) -> Result<u32, Error> {
+        Err(Error::Unavailable)
+    }
+}
+
+impl clock::Host for Context {
+    fn now_ms(&mut self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.env.now().as_ms())
+    }
+
+    fn monotonic_ns(&mut self) -> u64 {
+        let now = self.session.as_ref().map(|session| session.env.monotonic().as_nanos());
+        now.map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+}
+
+impl random::Host for Context {
+    fn next(&mut self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.env.random())
+    }
+
+    fn bytes(&mut self, count: u32) -> Vec<u8> {
+        const BYTES_MAX: u32 = 1024;
+        let count = size(count.min(BYTES_MAX));
+        let mut bytes = Vec::with_capacity(count + 8);
+        while bytes.len() < count {
+            bytes.extend_from_slice(&random::Host::next(self).to_le_bytes());
+        }
+        bytes.truncate(count);
+        bytes
+    }
+}
+
+/// No receipt is handed to a plugin by this host, so nobody can have a handle of one.
+impl receipt_api::Host for Context {}
+
+impl receipt_api::HostReceipt for Context {
+    fn message_id(&mut self, _this: Resource<receipt_api::Receipt>) -> u64 {
+        0
+    }
+
+    fn recipient(&mut self, _this: Resource<receipt_api::Receipt>) -> wit::Address {
+        wit::Address { value: String::new(), kind: 1, ton: 0, npi: 0 }
+    }
+
+    fn target(&mut self, _this: Resource<receipt_api::Receipt>) -> String {
+        String::new()
+    }
+
+    fn state(&mut self, _this: Resource<receipt_api::Receipt>) -> u16 {
+        0
+    }
+
+    fn meta(&mut self, _this: Resource<receipt_api::Receipt>, _key: String) -> Option<String> {
+        None
+    }
+
+    fn field(&mut self, _this: Resource<receipt_api::Receipt>, _key: String) -> wit::Value {
+        wit::Value::None
+    }
+
+    fn drop(&mut self, _this: Resource<receipt_api::Receipt>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+fn envelope(edited: &Edited, stage: Stage, run: u32) -> wit::Envelope {
+    let message = edited.message();
+    let kind = edited.kind();
+    let large = kind == Kind::Mail && message.content.size_bytes() > EAGER_MAIL_BYTES_MAX;
+    let text = if large { None } else { edited.text() };
+    let text_octets = if large { u32::MAX } else { narrow(text.map_or(0, str::len)) };
+    let inline = text.filter(|text| !text.is_empty() && text.len() <= INLINE_TEXT_BYTES_MAX);
+    wit::Envelope {
+        id: message.id.as_u64(),
+        parent: message.parent.map(message::MessageId::as_u64),
+        protocol: match message.origin.protocol {
+            Protocol::Smtp => 1,
+            Protocol::Smpp => 2,
+            Protocol::Internal => 3,
+        },
+        stage: match stage {
+            Stage::Door => 1,
+            Stage::Queue => 2,
+        },
+        content: match kind {
+            Kind::Mail => 1,
+            Kind::Text => 2,
+            Kind::Binary => 3,
+            Kind::Part => 4,
+        },
+        door: message.origin.door.to_string(),
+        account: message.origin.account.to_string(),
+        peer: message.origin.peer.to_string(),
+        received_ms: message.received.as_ms(),
+        run,
+        source: lower(&message.sender),
+        recipients: message
+            .recipients
+            .iter()
+            .take(INLINE_RECIPIENTS_MAX)
+            .map(|recipient| lower(&recipient.address))
+            .collect(),
+        recipient_count: narrow(message.recipients.len()),
+        size: u64::try_from(message.content.size_bytes()).unwrap_or(u64::MAX),
+        subject: if large {
+            None
+        } else {
+            edited.view().and_then(message::mail::MailView::subject)
+        },
+        text: inline.map(str::to_owned),
+        text_octets,
+    }
+}
+
+fn empty_envelope() -> wit::Envelope {
+    let null = || wit::Address { value: String::new(), kind: 1, ton: 0, npi: 0 };
+    wit::Envelope {
+        id: 0,
+        parent: None,
+        protocol: 0,
+        stage: 0,
+        content: 0,
+        door: String::new(),
+        account: String::new(),
+        peer: String::new(),
+        received_ms: 0,
+        run: 0,
+        source: null(),
+        recipients: Vec::new(),
+        recipient_count: 0,
+        size: 0,
+        subject: None,
+        text: None,
+        text_octets: 0,
+    }
+}
+
+fn lower(address: &Address) -> wit::Address {
+    let kind = match address.kind {
+        AddressKind::Mailbox => 1,
+        AddressKind::Phone => 2,
+        AddressKind::Alphanumeric => 3,
+        AddressKind::ShortCode => 4,
+    };
+    wit::Address { value: address.value.to_string(), kind, ton: address.ton, npi: address.npi }
+}
+
+fn lift(address: wit::Address) -> Result<Address, Error> {
+    let kind = match address.kind {
+        1 => AddressKind::Mailbox,
+        2 => AddressKind::Phone,
+        3 => AddressKind::Alphanumeric,
+        4 => AddressKind::ShortCode,
+        _ => return Err(Error::Invalid),
+    };
+    let (ton, npi) = (address.ton, address.npi);
+    Ok(Address { kind, value: address.value.into(), ton, npi })
+}
+
+fn lower_part(part: message::mail::Part) -> wit::Part {
+    wit::Part {
+        index: narrow(part.index),
+        parent: part.parent.map(narrow),
+        content_type: part.content_type,
+        charset: part.charset,
+        filename: part.filename,
+        is_attachment: part.is_attachment,
+        size: u64::try_from(part.size_bytes).unwrap_or(u64::MAX),
+    }
+}
+
+fn lower_value(value: Option<Value>) -> wit::Value {
+    match value {
+        None | Some(Value::None) => wit::Value::None,
+        Some(Value::Int(number)) => wit::Value::Int(number),
+        Some(Value::Text(text)) => wit::Value::Text(text),
+        Some(Value::Bytes(octets)) => wit::Value::Bytes(octets.to_vec()),
+    }
+}
+
+fn lift_level(level: log::Level) -> LogLevel {
+    match level {
+        log::Level::Trace => LogLevel::Trace,
+        log::Level::Debug => LogLevel::Debug,
+        log::Level::Info => LogLevel::Info,
+        log::Level::Warn => LogLevel::Warn,
+        log::Level::Error => LogLevel::Error,
+    }
+}
+
+fn window(octets: &[u8], offset: u64, max: u32) -> Vec<u8> {
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = octets.get(offset..).unwrap_or_default();
+    rest.get(..size(max.min(READ_BYTES_MAX))).unwrap_or(rest).to_vec()
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl From<EditError> for Error {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotFound => Self::NotFound,
+            EditError::Denied => Self::Denied,
+            EditError::TooLarge => Self::TooLarge,
+            EditError::Invalid => Self::Invalid,
+            EditError::Exhausted => Self::Exhausted,
+        }
+    }
+}
+
+impl From<KvError> for Error {
+    fn from(error: KvError) -> Self {
+        match error {
+            KvError::TooLarge => Self::TooLarge,
+            KvError::Exhausted => Self::Exhausted,
+            KvError::Unavailable => Self::Unavailable,
+        }
+    }
+}

@@ -4,15 +4,21 @@
 //! message. A plugin cannot lose, change or hold up what is not its own: it has a copy of the message,
 //! a budget of time and memory, and whatever it did counts only if it came to a clean end.
 
-mod bindings;
-mod engine;
+mod judgement;
 mod env;
 mod fault;
+mod module;
+mod load;
+mod plugin;
+mod selftest;
+mod instance;
+mod session;
 mod host_calls;
-mod judgement;
+mod verdict;
 mod kv;
 mod limits;
-mod module;
+mod engine;
+mod bindings;
 
 pub use env::{HostEnv, KvFound, KvUnavailable, LogLevel, LogLine, Metric, TargetState};
 pub use fault::{Fault, LoadError, LoadStep};
@@ -20,4 +26,6 @@ pub use judgement::{
     Answers, Call, Fork, Judgement, KvWrite, REPLY_TEXT_CHARS_MAX, Reply, Stage, Verdict,
 };
 pub use kv::Claims;
+pub use load::{Host, Options, StartError};
 pub use module::{MODULE_BYTES_MAX, Manifest, Module};
+pub use plugin::Plugin;

@@ -1,0 +1,157 @@
+//! One instance of a plugin: its memory, its budget, its calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Resource;
+use wasmtime::{Store, WasmBacktrace};
+
+use super::bindings::wirepost::plugin::types as wit;
+use super::bindings::{Plugin as Hooks, PluginPre as HooksPre};
+use super::engine::{Engine, TICK};
+use super::env::HostEnv;
+use super::fault::Fault;
+use super::limits::{AGE_MAX, CALLS_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, INIT_TIME_MAX};
+use super::session::{Context, Session, Shared, arm};
+
+/// Octets of a backtrace that are kept.
+const BACKTRACE_BYTES_MAX: usize = 4096;
+
+/// An instance with its configuration. After any fault but an error of the plugin's own it is dead.
+pub(super) struct Instance {
+    store: Store<Context>,
+    hooks: Hooks,
+    memory_bytes_max: usize,
+    calls: u32,
+    born: Duration,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    /// Makes an instance and gives it its configuration.
+    pub(super) async fn start(
+        engine: &Engine,
+        hooks: &HooksPre<Context>,
+        shared: &Arc<Shared>,
+        env: &Arc<dyn HostEnv>,
+    ) -> Result<Self, Fault> {
+        let memory = shared.config.limits.memory_bytes;
+        let memory_bytes_max = usize::try_from(memory).unwrap_or(usize::MAX);
+        let mut store = Store::new(engine.wasmtime(), Context::new(memory_bytes_max));
+        store.limiter(Context::limiter_mut);
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.epoch_deadline_callback(|mut store| store.data_mut().tick());
+        arm(&mut store, ticks(INIT_TIME_MAX));
+        store.data_mut().session = Some(Session::starting(shared, env));
+        let _running = engine.running();
+        let work = async {
+            let hooks = match hooks.instantiate_async(&mut store).await {
+                Ok(hooks) => hooks,
+                Err(error) => return Err(fault(&mut store, &error, INIT_TIME_MAX, memory)),
+            };
+            let init = hooks.wirepost_plugin_lifecycle();
+            match init.call_init(&mut store, &shared.config.config_json).await {
+                Ok(Ok(())) => Ok(hooks),
+                Ok(Err(text)) => Err(Fault::Error(text)),
+                Err(error) => Err(fault(&mut store, &error, INIT_TIME_MAX, memory)),
+            }
+        };
+        let hooks = match tokio::time::timeout(INIT_TIME_MAX, work).await {
+            Ok(hooks) => hooks?,
+            Err(_elapsed) => return Err(Fault::Timeout(INIT_TIME_MAX)),
+        };
+        store.data_mut().session = None;
+        Ok(Self { store, hooks, memory_bytes_max, calls: 0, born: env.monotonic() })
+    }
+
+    /// Lets the plugin judge the message of the session. The caller drops the instance after any
+    /// fault that leaves it dead, and when it gives up waiting.
+    pub(super) async fn process(
+        &mut self,
+        session: Session,
+        cpu: Duration,
+    ) -> Result<(wit::Verdict, Session), Fault> {
+        self.calls += 1;
+        arm(&mut self.store, ticks(cpu));
+        self.store.data_mut().session = Some(session);
+        let message = || Resource::new_borrow(0);
+        let Some(envelope) = self.store.data_mut().envelope_of(&message()) else {
+            return Err(Fault::Unavailable("there is no message to judge".to_owned()));
+        };
+        let hook = self.hooks.wirepost_plugin_on_message();
+        let called = hook.call_process(&mut self.store, message(), &envelope).await;
+        match called {
+            Ok(judged) => {
+                let session = self.store.data_mut().session.take();
+                let session =
+                    session.ok_or_else(|| Fault::Unavailable("the session is gone".to_owned()))?;
+                let verdict = judged.map_err(Fault::Error)?;
+                Ok((verdict, session))
+            }
+            Err(error) => {
+                let memory = u64::try_from(self.memory_bytes_max).unwrap_or(u64::MAX);
+                Err(fault(&mut self.store, &error, cpu, memory))
+            }
+        }
+    }
+
+    /// Whether it has served long enough: memory never shrinks, and state goes stale.
+    pub(super) fn is_worn(&self, now: Duration) -> bool {
+        self.calls >= CALLS_MAX
+            || now.saturating_sub(self.born) >= AGE_MAX
+            || self.store.data().limiter().bytes() > self.memory_bytes_max / 2
+    }
+}
+
+/// Whether the instance that gave this fault can be called again.
+pub(super) const fn survives(fault: &Fault) -> bool {
+    matches!(fault, Fault::Error(_))
+}
+
+fn ticks(budget: Duration) -> u32 {
+    u32::try_from(budget.as_millis() / TICK.as_millis().max(1)).unwrap_or(u32::MAX)
+}
+
+fn fault(
+    store: &mut Store<Context>,
+    error: &wasmtime::Error,
+    cpu: Duration,
+    memory_bytes: u64,
+) -> Fault {
+    let context = store.data_mut();
+    if context.is_out_of_ticks() {
+        return Fault::CpuBudget(cpu);
+    }
+    if context.limiter().refused() {
+        return Fault::Memory(memory_bytes);
+    }
+    let panic = context.session.as_mut().and_then(Session::take_panic);
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(render).unwrap_or_default();
+    let reason = panic.unwrap_or_else(|| error.root_cause().to_string());
+    Fault::Trap { reason, backtrace }
+}
+
+/// Function names, the innermost first, without those of the panic machinery.
+fn render(backtrace: &WasmBacktrace) -> String {
+    let mut text = String::new();
+    for frame in backtrace.frames() {
+        let Some(name) = frame.func_name() else { continue };
+        if name.contains("panick") || name.contains("__rust") || name.starts_with("std::") {
+            continue;
+        }
+        if text.len() + name.len() > BACKTRACE_BYTES_MAX {
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str(" < ");
+        }
+        text.push_str(name);
+    }
+    text
+}

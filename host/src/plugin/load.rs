@@ -1,0 +1,194 @@
+//! From octets to a plugin that is ready to judge, step by step; any step may refuse.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use super::bindings::{Plugin as Hooks, PluginPre as HooksPre};
+use super::engine::Engine;
+use super::env::HostEnv;
+use super::fault::{Fault, LoadError, LoadStep};
+use super::instance::Instance;
+use super::kv::PluginKv;
+use super::module::{API, Module};
+use super::plugin::Plugin;
+use super::selftest;
+use super::session::{Context, Shared};
+use crate::config::PluginConfig;
+
+/// How the engine is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The most memory that any plugin may be given.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { memory_bytes_max: 64 << 20 }
+    }
+}
+
+/// The engine does not start.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the WebAssembly engine does not start: {0}; this processor or system is not supported")]
+pub struct StartError(String);
+
+/// Runs all plugins of the process. Loading one does not disturb those that run.
+pub struct Host {
+    engine: Arc<Engine>,
+    linker: Linker<Context>,
+    memory_bytes_max: usize,
+    /// Compiling takes a processor for a while; only one is taken.
+    compiling: Semaphore,
+    /// Counters and claims of plugins by name; they outlive a swap.
+    keys: Mutex<BTreeMap<Arc<str>, Arc<PluginKv>>>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Starts the engine and its ticker.
+    ///
+    /// # Errors
+    /// The engine does not run on this machine.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let failed = |error: wasmtime::Error| StartError(format!("{error:#}"));
+        let engine = Engine::start(options.memory_bytes_max).map_err(failed)?;
+        let mut linker = Linker::new(engine.wasmtime());
+        Hooks::add_to_linker::<_, HasSelf<Context>>(&mut linker, |context| context)
+            .map_err(failed)?;
+        Ok(Self {
+            engine: Arc::new(engine),
+            linker,
+            memory_bytes_max: options.memory_bytes_max,
+            compiling: Semaphore::new(1),
+            keys: Mutex::default(),
+        })
+    }
+
+    /// Whether slots for instances are kept ready; without them each costs some microseconds more.
+    #[must_use]
+    pub fn is_pooling(&self) -> bool {
+        self.engine.is_pooling()
+    }
+
+    /// Makes a plugin of octets: validated, compiled off the async workers, configured, tested on
+    /// messages of our own, with one instance ready.
+    ///
+    /// # Errors
+    /// The step that refused, with reason and remedy. Nothing that runs is touched.
+    pub async fn load(
+        &self,
+        config: &Arc<PluginConfig>,
+        octets: Bytes,
+        env: &Arc<dyn HostEnv>,
+    ) -> Result<Arc<Plugin>, LoadError> {
+        let memory = usize::try_from(config.limits.memory_bytes).unwrap_or(usize::MAX);
+        if memory > self.memory_bytes_max {
+            return Err(LoadError::new(
+                LoadStep::Init,
+                format!(
+                    "`limits: memory` is over the {} octets of a plugin",
+                    self.memory_bytes_max
+                ),
+                "lower it",
+            ));
+        }
+        let (module, component) = self.compile(config, octets).await?;
+        let hooks = self.link(&module, &component)?;
+        let shared =
+            Arc::new(Shared { config: Arc::clone(config), kv: self.keys_of(&config.name) });
+        let instance = Instance::start(&self.engine, &hooks, &shared, env)
+            .await
+            .map_err(|fault| init_error(&fault))?;
+        let plugin = Plugin::new(Arc::clone(&self.engine), hooks, shared, &module);
+        plugin.keep(instance, env.monotonic());
+        selftest::run(&plugin, env).await?;
+        Ok(Arc::new(plugin))
+    }
+
+    async fn compile(
+        &self,
+        config: &Arc<PluginConfig>,
+        octets: Bytes,
+    ) -> Result<(Module, Component), LoadError> {
+        let lost = |reason: String| {
+            LoadError::new(
+                LoadStep::Compile,
+                reason,
+                "report it with the module: this is our mistake",
+            )
+        };
+        let _turn = self.compiling.acquire().await.map_err(|closed| lost(closed.to_string()))?;
+        let engine = self.engine.wasmtime().clone();
+        let config = Arc::clone(config);
+        let work = move || {
+            let module = Module::read(&octets, config.sha256.as_ref())?;
+            module.check_imports(config.grants.imports.as_deref())?;
+            let component = Component::new(&engine, &module.component).map_err(|error| {
+                LoadError::new(
+                    LoadStep::Compile,
+                    format!("it does not compile: {error:#}"),
+                    "build it with stable Rust for wasm32-unknown-unknown, without extra target features",
+                )
+            })?;
+            Ok((module, component))
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(compiled) => compiled,
+            Err(panic) => Err(lost(format!("the compiler stopped: {panic}"))),
+        }
+    }
+
+    fn link(&self, module: &Module, component: &Component) -> Result<HooksPre<Context>, LoadError> {
+        let linked = self.linker.instantiate_pre(component).map_err(|error| {
+            let sdk = module.manifest.as_ref().map_or("unknown", |manifest| &manifest.sdk);
+            LoadError::new(
+                LoadStep::Link,
+                format!("it does not fit interface {API} (its SDK: {sdk}): {error:#}"),
+                "build it with the wirepost-sdk of this host's version",
+            )
+        })?;
+        HooksPre::new(linked).map_err(|error| {
+            LoadError::new(
+                LoadStep::Hooks,
+                format!("it has no hook that this host runs: {error:#}"),
+                "let it export `lifecycle` and `on-message`; `plugin!` and `filter!` do",
+            )
+        })
+    }
+
+    fn keys_of(&self, name: &Arc<str>) -> Arc<PluginKv> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(keys.entry(Arc::clone(name)).or_default())
+    }
+}
+
+fn init_error(fault: &Fault) -> LoadError {
+    let (reason, remedy) = match fault {
+        Fault::Error(text) => (
+            format!("it does not take its configuration: {text}"),
+            "correct the plugin's `config` in the YAML",
+        ),
+        Fault::Trap { .. }
+        | Fault::Timeout(_)
+        | Fault::CpuBudget(_)
+        | Fault::Memory(_)
+        | Fault::Denied(_)
+        | Fault::Unknown(_)
+        | Fault::Output(_)
+        | Fault::Unavailable(_) => {
+            (format!("it does not start: {fault}"), "its author has to correct `new`")
+        }
+    };
+    LoadError::new(LoadStep::Init, reason, remedy)
+}

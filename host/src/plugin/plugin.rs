@@ -1,0 +1,188 @@
+//! A loaded plugin and the instances that it keeps ready.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::bindings::PluginPre as HooksPre;
+use super::engine::Engine;
+use super::env::HostEnv;
+use super::fault::Fault;
+use super::instance::{Instance, survives};
+use super::judgement::{Call, Judgement};
+use super::kv::PluginKv;
+use super::module::{Module, hex};
+use super::session::{Context, Finished, Session, Shared};
+use super::verdict;
+use crate::config::PluginConfig;
+
+/// Instances that wait for the next call; more than that are made when they are needed.
+const IDLE_MAX: usize = 64;
+
+/// A plugin of one generation. Dropping it drops its instances.
+pub struct Plugin {
+    engine: Arc<Engine>,
+    hooks: HooksPre<Context>,
+    shared: Arc<Shared>,
+    sha256: [u8; 32],
+    version: Arc<str>,
+    /// The last one used is used first: its memory is in the caches.
+    idle: Mutex<Vec<Instance>>,
+    permits: Semaphore,
+    made: AtomicU64,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name())
+            .field("sha256", &hex(&self.sha256))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        hooks: HooksPre<Context>,
+        shared: Arc<Shared>,
+        module: &Module,
+    ) -> Self {
+        let version = module.manifest.as_ref().map_or("", |manifest| &manifest.version);
+        let permits = usize::try_from(shared.config.limits.instances.max(1)).unwrap_or(1);
+        Self {
+            engine,
+            hooks,
+            shared,
+            sha256: module.sha256,
+            version: version.into(),
+            idle: Mutex::default(),
+            permits: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
+            made: AtomicU64::new(1),
+        }
+    }
+
+    /// Its name in the YAML.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.config.name
+    }
+
+    /// What the YAML says about it.
+    #[must_use]
+    pub fn config(&self) -> &Arc<PluginConfig> {
+        &self.shared.config
+    }
+
+    /// SHA-256 of the module as it was read.
+    #[must_use]
+    pub const fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// The first twelve digits of the hash, for logs: `name@hash`.
+    #[must_use]
+    pub fn short_hash(&self) -> String {
+        hex(self.sha256.get(..6).unwrap_or_default())
+    }
+
+    /// The author's version; empty if the module does not say.
+    #[must_use]
+    pub const fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Instances made since it was loaded.
+    #[must_use]
+    pub fn instances_made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// Instances that wait for a call.
+    #[must_use]
+    pub fn instances_idle(&self) -> usize {
+        self.idle().len()
+    }
+
+    /// Asks the plugin about one message. Dropping the future ends the call and leaves nothing behind.
+    ///
+    /// # Errors
+    /// The plugin came to no judgement; the message is as it was.
+    pub async fn judge(&self, call: Call<'_>) -> Result<Judgement, Fault> {
+        self.judge_with(&call, &self.shared.kv).await
+    }
+
+    pub(super) async fn judge_with(
+        &self,
+        call: &Call<'_>,
+        keys: &Arc<PluginKv>,
+    ) -> Result<Judgement, Fault> {
+        let started = call.env.monotonic();
+        let limits = &self.shared.config.limits;
+        let _permit = self.permit(limits.time).await?;
+        let _running = self.engine.running();
+        let mut instance = self.instance(call.env).await?;
+        let session = Session::new(&self.shared, call, keys);
+        let work = instance.process(session, limits.cpu);
+        let outcome = match tokio::time::timeout(limits.time, work).await {
+            Ok(outcome) => outcome,
+            // The instance goes with its half-done work.
+            Err(_elapsed) => return Err(Fault::Timeout(limits.time)),
+        };
+        let now = call.env.monotonic();
+        match outcome {
+            Ok((given, session)) => {
+                self.keep(instance, now);
+                let grants = &self.shared.config.grants;
+                let verdict = verdict::read(given, grants, &**call.env)?;
+                let Finished { edited, forks, kv } = session.finish()?;
+                let (kv, claims) = kv.into_parts();
+                let (message, duration) = (edited.into_changed(), now.saturating_sub(started));
+                Ok(Judgement { verdict, message, forks, kv, claims, duration })
+            }
+            Err(fault) => {
+                if survives(&fault) {
+                    self.keep(instance, now);
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Keeps an instance for the next call unless it is worn.
+    pub(super) fn keep(&self, instance: Instance, now: Duration) {
+        if instance.is_worn(now) {
+            return;
+        }
+        let mut idle = self.idle();
+        if idle.len() < IDLE_MAX {
+            idle.push(instance);
+        }
+    }
+
+    async fn permit(&self, wait_max: Duration) -> Result<SemaphorePermit<'_>, Fault> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
+        }
+        let waited = tokio::time::timeout(wait_max, self.permits.acquire()).await;
+        waited.ok().and_then(Result::ok).ok_or_else(|| {
+            let instances = self.shared.config.limits.instances;
+            Fault::Unavailable(format!("all {instances} instances were busy for {wait_max:?}"))
+        })
+    }
+
+    async fn instance(&self, env: &Arc<dyn HostEnv>) -> Result<Instance, Fault> {
+        let ready = self.idle().pop();
+        if let Some(instance) = ready {
+            return Ok(instance);
+        }
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Instance::start(&self.engine, &self.hooks, &self.shared, env).await
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Instance>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

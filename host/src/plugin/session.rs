@@ -1,0 +1,243 @@
+//! One call of a plugin, seen from inside: the message under edit, its forks, what was written.
+
+use std::sync::Arc;
+
+use message::edit::Edited;
+use message::{MessageId, Timestamp};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+
+use super::env::{HostEnv, LogLevel, LogLine};
+use super::fault::Fault;
+use super::judgement::{Answers, Call, Fork, Stage};
+use super::kv::{CallKv, PluginKv};
+use super::limits::{FORKS_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limiter, OUTPUT_BYTES_EXTRA};
+use crate::config::PluginConfig;
+
+/// What all instances of a plugin share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Arc<PluginConfig>,
+    pub(super) kv: Arc<PluginKv>,
+}
+
+/// What the engine keeps beside an instance.
+#[derive(Debug)]
+pub(super) struct Context {
+    limiter: Limiter,
+    ticks_left: u32,
+    ticks_over: bool,
+    /// There is one from the beginning to the end of each call.
+    pub(super) session: Option<Session>,
+}
+
+impl Context {
+    pub(super) const fn new(memory_bytes_max: usize) -> Self {
+        let limiter = Limiter::new(memory_bytes_max);
+        Self { limiter, ticks_left: 0, ticks_over: false, session: None }
+    }
+
+    pub(super) fn limiter_mut(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limiter
+    }
+
+    pub(super) const fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Whether the instance was stopped for computing too long.
+    pub(super) const fn is_out_of_ticks(&self) -> bool {
+        self.ticks_over
+    }
+
+    /// Called whenever a tick passes while the guest computes.
+    pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        let Some(left) = self.ticks_left.checked_sub(1) else {
+            self.ticks_over = true;
+            return Err(wasmtime::Error::msg("processor budget"));
+        };
+        self.ticks_left = left;
+        Ok(UpdateDeadline::Yield(1))
+    }
+}
+
+/// Before every call: the deadline is absolute, and an old one would end a harmless call.
+pub(super) fn arm(store: &mut Store<Context>, ticks: u32) {
+    store.data_mut().ticks_left = ticks;
+    store.set_epoch_deadline(1);
+}
+
+/// The call that goes on.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) env: Arc<dyn HostEnv>,
+    pub(super) kv: CallKv,
+    pub(super) emitted: Vec<Fork>,
+    pub(super) stage: Stage,
+    pub(super) run: u32,
+    /// The message itself is the first; forks follow, `None` once emitted or dropped.
+    messages: Vec<Option<Held>>,
+    message: Option<MessageId>,
+    log_lines: u32,
+    panic: Option<String>,
+    fault: Option<Fault>,
+}
+
+/// A message that the plugin has a handle of.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) edited: Edited,
+    answers: Answers,
+}
+
+impl Session {
+    /// A call about a message.
+    pub(super) fn new(shared: &Arc<Shared>, call: &Call<'_>, keys: &Arc<PluginKv>) -> Self {
+        let edited = Edited::new(Arc::clone(call.message));
+        let mut session = Self::starting(shared, call.env);
+        session.kv = CallKv::new(keys, &shared.config.name, call.message.id);
+        session.messages.push(Some(Held { edited, answers: Answers::Share }));
+        session.message = Some(call.message.id);
+        session.stage = call.stage;
+        session.run = call.run;
+        session
+    }
+
+    /// A call without a message: the start of an instance.
+    pub(super) fn starting(shared: &Arc<Shared>, env: &Arc<dyn HostEnv>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            env: Arc::clone(env),
+            kv: CallKv::new(&shared.kv, &shared.config.name, MessageId::from_u64(0)),
+            emitted: Vec::new(),
+            stage: Stage::Queue,
+            run: 0,
+            messages: Vec::new(),
+            message: None,
+            log_lines: 0,
+            panic: None,
+            fault: None,
+        }
+    }
+
+    /// Whether the call is about a message.
+    pub(super) const fn has_message(&self) -> bool {
+        self.message.is_some()
+    }
+
+    /// The message behind a handle.
+    pub(super) fn held(&mut self, rep: u32) -> Option<&mut Held> {
+        self.messages.get_mut(usize::try_from(rep).ok()?)?.as_mut()
+    }
+
+    /// Takes a message away from the plugin.
+    pub(super) fn take(&mut self, rep: u32) -> Option<Held> {
+        self.messages.get_mut(usize::try_from(rep).ok()?)?.take()
+    }
+
+    /// Copies a message; `None` when there are too many forks.
+    pub(super) fn fork(&mut self, rep: u32, answers: Answers) -> Option<u32> {
+        let forks = u32::try_from(self.messages.len()).ok()?;
+        if forks > self.forks_max() {
+            return None;
+        }
+        let edited = self.held(rep)?.edited.clone();
+        self.messages.push(Some(Held { edited, answers }));
+        Some(forks)
+    }
+
+    /// Forks that the plugin may make in one call.
+    pub(super) fn forks_max(&self) -> u32 {
+        self.shared.config.grants.fork.min(FORKS_MAX)
+    }
+
+    /// The call ends in this fault, whatever the plugin returns: what it tried must not be taken for
+    /// a decision.
+    pub(super) fn condemn(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// What the plugin said when it panicked.
+    pub(super) fn take_panic(&mut self) -> Option<String> {
+        self.panic.take()
+    }
+
+    /// A line of the plugin's log.
+    pub(super) fn log(&mut self, level: LogLevel, text: &str, fields: &[(String, String)]) {
+        let is_panic = fields.iter().any(|(name, value)| name == "event" && value == "panic");
+        let text = head(text, LOG_LINE_BYTES_MAX);
+        if is_panic {
+            self.panic = Some(text.to_owned());
+        }
+        if self.log_lines >= LOG_LINES_MAX && !is_panic {
+            return;
+        }
+        self.log_lines += 1;
+        let mut left = LOG_LINE_BYTES_MAX;
+        let fits = fields.iter().take_while(|(name, value)| {
+            let size = name.len() + value.len();
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
+        });
+        let fields = fields.get(..fits.count()).unwrap_or_default();
+        let plugin = &*self.shared.config.name;
+        self.env.log(LogLine { plugin, message: self.message, level, text, fields });
+    }
+
+    /// What a call that came back has done.
+    pub(super) fn finish(mut self) -> Result<Finished, Fault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let origin = self.messages.first_mut().and_then(Option::take);
+        let Some(Held { edited, .. }) = origin else {
+            return Err(Fault::Output("it gave its message away".to_owned()));
+        };
+        let received = edited.received_bytes().len();
+        let emitted = self.emitted.iter().map(|fork| fork.message.content.size_bytes());
+        let written = edited.written_bytes().saturating_add(emitted.sum());
+        let allowed = output_bytes_max(received, self.emitted.len());
+        if written > allowed {
+            let text =
+                format!("{written} octets of a message of {received}, {allowed} are allowed");
+            return Err(Fault::Output(text));
+        }
+        Ok(Finished { edited, forks: self.emitted, kv: self.kv })
+    }
+
+    /// Puts a fork among those that go on their way and gives its number.
+    pub(super) fn emit(&mut self, held: Held, verdict: super::Verdict) -> u64 {
+        let message = held.edited.into_message();
+        self.emitted.push(Fork { message, verdict, answers: held.answers });
+        u64::try_from(self.emitted.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The wall clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.env.now()
+    }
+}
+
+/// A call that came to a clean end.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) edited: Edited,
+    pub(super) forks: Vec<Fork>,
+    pub(super) kv: CallKv,
+}
+
+/// Four times the message and some more; a fork that only goes elsewhere costs what it copies.
+const fn output_bytes_max(received: usize, forks: usize) -> usize {
+    let times = if forks > 4 { forks } else { 4 };
+    received.saturating_mul(times).saturating_add(OUTPUT_BYTES_EXTRA)
+}
+
+/// The beginning of a text, at most this many octets.
+pub(super) fn head(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
