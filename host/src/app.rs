@@ -54,7 +54,9 @@ pub enum StartError {
     #[error("the spool cannot be opened: {0}")]
     Spool(#[from] spool::OpenError),
     /// A socket could not be bound.
-    #[error("listener {listener} cannot listen on {address}: {source}; is another program, or another wirepost, using it? `ss -ltnp` shows which")]
+    #[error(
+        "listener {listener} cannot listen on {address}: {source}; is another program, or another wirepost, using it? `ss -ltnp` shows which"
+    )]
     Socket {
         /// The listener.
         listener: Name,
@@ -64,7 +66,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The disk failed while running: everything acknowledged is in the spool, start again.
-    #[error("the spool's disk failed: {0}; nothing acknowledged is lost, start again when the disk is well")]
+    #[error(
+        "the spool's disk failed: {0}; nothing acknowledged is lost, start again when the disk is well"
+    )]
     Disk(String),
     /// Anything else.
     #[error("{0:#}")]
@@ -294,8 +298,7 @@ fn start_listeners(
     let mut addresses: BTreeMap<Name, Vec<SocketAddr>> =
         config.listeners.keys().map(|name| (Arc::clone(name), Vec::new())).collect();
     for (listener, socket) in sockets {
-        if let (Some(known), Ok(address)) =
-            (addresses.get_mut(&listener.name), socket.local_addr())
+        if let (Some(known), Ok(address)) = (addresses.get_mut(&listener.name), socket.local_addr())
         {
             known.push(address);
         }

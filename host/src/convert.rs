@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use message::mail::{Compose, Fields, MailView, SmsFields, compose};
 use message::text::{
-    Alphabet, SegmentOptions, Shift, Coding, choose, count_parts, fit, meaning, transliterate,
+    Alphabet, Coding, SegmentOptions, Shift, choose, count_parts, fit, meaning, transliterate,
 };
 use message::{Address, Message, MessageId, Short, ShortBody, Timestamp};
 
@@ -74,7 +74,12 @@ pub fn to_mail(
         return Err(reply(554, "5.6.1", 0x45, "Binary SMS cannot become mail"));
     };
     if !to.is_mailbox() {
-        return Err(reply(550, "5.1.3", 0x0B, "The recipient is no mailbox; use the route's rewrite_to"));
+        return Err(reply(
+            550,
+            "5.1.3",
+            0x0B,
+            "The recipient is no mailbox; use the route's rewrite_to",
+        ));
     }
     let from = match &how.options.mail_from {
         Some(template) => {
@@ -82,8 +87,7 @@ pub fn to_mail(
         }
         None => how.fallback_from.to_owned(),
     };
-    let fields =
-        Fields { subject: "", text: &text, from: &message.sender.value, to: &to.value };
+    let fields = Fields { subject: "", text: &text, from: &message.sender.value, to: &to.value };
     let subject = how.options.subject.render(&fields);
     let raw = compose(&Compose {
         from: &from,

@@ -93,7 +93,10 @@ pub struct Run<'a> {
 
 impl std::fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run").field("stage", &self.stage).field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Run")
+            .field("stage", &self.stage)
+            .field("run", &self.run)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,12 +150,8 @@ impl Run<'_> {
             if !slot.runs_at(&leg.message.origin.door) {
                 continue;
             }
-            let call = Call {
-                message: &leg.message,
-                stage: self.stage,
-                run: self.run,
-                env: self.env,
-            };
+            let call =
+                Call { message: &leg.message, stage: self.stage, run: self.run, env: self.env };
             let judgement = match slot.plugin.judge(call).await {
                 Ok(judgement) => judgement,
                 Err(fault) => match self.fault(slot, leg, &fault, events)? {
@@ -218,7 +217,9 @@ impl Run<'_> {
                 leg.chosen = Some((targets, name));
                 None
             }
-            Verdict::Reject(reply) => Some(Fate::Reject(filled(reply, 554, "5.7.1", 0x45, "Message rejected"))),
+            Verdict::Reject(reply) => {
+                Some(Fate::Reject(filled(reply, 554, "5.7.1", 0x45, "Message rejected")))
+            }
             Verdict::Defer(reply, hint) => Some(Fate::Defer(
                 filled(reply, 451, "4.7.1", 0x58, "Try again later"),
                 hint.unwrap_or(Duration::ZERO),
@@ -270,7 +271,8 @@ impl Run<'_> {
     fn decided(&self, leg: &Travelling, plugin: &Arc<str>, judgement: &Judgement) -> Event {
         let (verdict, mut detail) = describe(&judgement.verdict);
         if judgement.message.is_some() {
-            detail = if detail.is_empty() { "edited".to_owned() } else { format!("{detail}; edited") };
+            detail =
+                if detail.is_empty() { "edited".to_owned() } else { format!("{detail}; edited") };
         }
         let micros = u64::try_from(judgement.duration.as_micros()).unwrap_or(u64::MAX);
         let what = What::Decided {

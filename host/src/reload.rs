@@ -233,7 +233,6 @@ pub fn watched(config: &Config, main: &std::path::Path) -> Watched {
     Watched { files, folders }
 }
 
-
 async fn file_change(changed: &mut Option<watch::Receiver<u64>>) -> bool {
     match changed {
         Some(receiver) => match receiver.changed().await {
@@ -245,7 +244,8 @@ async fn file_change(changed: &mut Option<watch::Receiver<u64>>) -> bool {
 }
 
 fn labels(generation: &Generation) -> Vec<String> {
-    let line = |slot: &crate::generation::PluginSlot| format!("{} {}", slot.label, slot.config.module);
+    let line =
+        |slot: &crate::generation::PluginSlot| format!("{} {}", slot.label, slot.config.module);
     generation.plugins.iter().map(line).collect()
 }
 
@@ -264,8 +264,16 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
     say("domains", old.domains != new.domains);
     say("tables", old.tables != new.tables);
     say("plugins", old.plugins != new.plugins);
-    say("settings", old != new && old.routes == new.routes && old.connectors == new.connectors
-        && old.accounts == new.accounts && old.listeners == new.listeners
-        && old.domains == new.domains && old.tables == new.tables && old.plugins == new.plugins);
+    say(
+        "settings",
+        old != new
+            && old.routes == new.routes
+            && old.connectors == new.connectors
+            && old.accounts == new.accounts
+            && old.listeners == new.listeners
+            && old.domains == new.domains
+            && old.tables == new.tables
+            && old.plugins == new.plugins,
+    );
     lines
 }

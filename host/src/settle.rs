@@ -76,9 +76,7 @@ pub fn settle(
                     delivery.last = Some(cause.clone());
                     return Settlement::Held { cause };
                 }
-                OnUnknownOutcome::Resend => {
-                    defer(delivery, cause, Defer::Temporary, rules, now)
-                }
+                OnUnknownOutcome::Resend => defer(delivery, cause, Defer::Temporary, rules, now),
             }
         }
     };
@@ -233,7 +231,10 @@ mod tests {
     #[test]
     fn a_temporary_failure_waits_and_counts() {
         let mut d = delivery(&["a"]);
-        assert_eq!(run(&mut d, deferred(Defer::Temporary), &[], 0), Settlement::Again { moved: false });
+        assert_eq!(
+            run(&mut d, deferred(Defer::Temporary), &[], 0),
+            Settlement::Again { moved: false }
+        );
         assert_eq!(d.attempts, 1);
         assert!(d.due >= t(10_000) && d.due <= t(11_000));
     }
@@ -250,7 +251,10 @@ mod tests {
     #[test]
     fn each_usable_target_is_tried_before_waiting() {
         let mut d = delivery(&["a", "b", "c"]);
-        assert_eq!(run(&mut d, deferred(Defer::Temporary), &["b"], 0), Settlement::Again { moved: true });
+        assert_eq!(
+            run(&mut d, deferred(Defer::Temporary), &["b"], 0),
+            Settlement::Again { moved: true }
+        );
         assert_eq!((d.cursor, d.due), (2, t(0)));
         run(&mut d, deferred(Defer::Temporary), &["b"], 0);
         run(&mut d, deferred(Defer::Temporary), &["b"], 0);
@@ -267,7 +271,10 @@ mod tests {
             wide: false,
             sent: vec![Part::Sent("1".into()), Part::Missing],
         });
-        assert_eq!(run(&mut d, deferred(Defer::Connector), &[], 0), Settlement::Again { moved: false });
+        assert_eq!(
+            run(&mut d, deferred(Defer::Connector), &[], 0),
+            Settlement::Again { moved: false }
+        );
         assert_eq!(d.cursor, 0);
         assert!(d.parts.is_some());
     }

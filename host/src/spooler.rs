@@ -19,7 +19,11 @@ pub const RESERVE_AHEAD: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// [`record::RecordError`] if it has no encoding, which no delivery lacks.
-pub fn entry(delivery: &Delivery, state: u8, target: &Arc<str>) -> Result<Entry, record::RecordError> {
+pub fn entry(
+    delivery: &Delivery,
+    state: u8,
+    target: &Arc<str>,
+) -> Result<Entry, record::RecordError> {
     Ok(Entry {
         id: delivery.id.as_u64(),
         body: delivery.body.as_u64(),
@@ -111,7 +115,8 @@ impl Ids {
     /// [`CommitError`]; ids go on below the old mark.
     pub async fn reserve(&self, spool: &Spool, now: Timestamp) -> Result<(), CommitError> {
         let mark = now.after(RESERVE_AHEAD);
-        let high = IdSource::new(message::id::NODE_MAX, MessageId::from_u64(0)).next(mark.after(Duration::from_secs(1)));
+        let high = IdSource::new(message::id::NODE_MAX, MessageId::from_u64(0))
+            .next(mark.after(Duration::from_secs(1)));
         let mut batch = Batch::new();
         let value = record::encode(&high)
             .map_err(|_never| CommitError::Invalid("an id has an encoding"))?;

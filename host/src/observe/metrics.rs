@@ -84,7 +84,11 @@ impl Metrics {
         }
         let counters = [
             ("reloads", "Generations put in place", &self.reloads),
-            ("reloads_refused", "Reloads that kept the last good generation", &self.reloads_refused),
+            (
+                "reloads_refused",
+                "Reloads that kept the last good generation",
+                &self.reloads_refused,
+            ),
             ("commit_failures", "Commits that the spool refused", &self.commit_failures),
         ];
         for (name, help, counter) in counters {

@@ -45,7 +45,8 @@ impl TokenBucket {
             return Duration::ZERO;
         }
         // A millisecond more, so that rounding never wakes too early.
-        Duration::from_secs_f64((missing / self.per_second).min(86_400.0)) + Duration::from_millis(1)
+        Duration::from_secs_f64((missing / self.per_second).min(86_400.0))
+            + Duration::from_millis(1)
     }
 
     fn fill(&mut self, now: Timestamp) {

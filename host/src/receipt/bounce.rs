@@ -35,10 +35,9 @@ pub fn notification(
     } else {
         format!("X-SMS; {}", cause.text)
     };
-    let original =
-        about.recipient.original.as_deref().map_or_else(String::new, |given| {
-            if given.contains(';') { given.to_owned() } else { format!("rfc822;{given}") }
-        });
+    let original = about.recipient.original.as_deref().map_or_else(String::new, |given| {
+        if given.contains(';') { given.to_owned() } else { format!("rfc822;{given}") }
+    });
     let recipient = BouncedRecipient {
         final_recipient: &about.recipient.address.value,
         original_recipient: &original,

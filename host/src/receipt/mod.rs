@@ -252,7 +252,11 @@ impl Memory {
         if !receipt.is_final() {
             let first_part = entry.part.0 == 0;
             let (entry, told) = (Box::new(entry), receipt);
-            return Ok(if first_part { Match::Tell(entry, told) } else { Match::Part(entry, told) });
+            return Ok(if first_part {
+                Match::Tell(entry, told)
+            } else {
+                Match::Part(entry, told)
+            });
         }
         entry.done = true;
         put(batch, &key, &entry, keep.done_until);
@@ -316,6 +320,3 @@ fn book_key(target: &str, id: &str) -> Bytes {
 fn parked_key(target: &str, id: &str) -> Bytes {
     Bytes::from(format!("p/{target}/{id}"))
 }
-
-#[cfg(test)]
-mod tests;

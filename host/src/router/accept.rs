@@ -221,11 +221,8 @@ impl Router {
         generation: &Arc<Generation>,
         message: &Arc<Message>,
     ) -> (Fated, Vec<Event>) {
-        let leg = Leg {
-            message: Arc::clone(message),
-            answers: Answers::Origin,
-            fate: Fate::Tables,
-        };
+        let leg =
+            Leg { message: Arc::clone(message), answers: Answers::Origin, fate: Fate::Tables };
         (self.planned(generation, message, &[leg], Writes::default()), Vec::new())
     }
 

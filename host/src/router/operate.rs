@@ -291,7 +291,9 @@ impl Router {
             Waiting::Ready => "it is about to go".into(),
             Waiting::Suspended => format!("{name} is suspended").into(),
             Waiting::Due(at) => format!("it is scheduled for {at}").into(),
-            Waiting::Breaker(Some(at)) => format!("{name} failed; it is tried again at {at}").into(),
+            Waiting::Breaker(Some(at)) => {
+                format!("{name} failed; it is tried again at {at}").into()
+            }
             Waiting::Breaker(None) => format!("{name} failed; a probe is on its way").into(),
             Waiting::Throttled(until) => format!("{name} asked to slow down until {until}").into(),
             Waiting::Rate(wait) => format!("the rate of {name} allows the next in {wait:?}").into(),

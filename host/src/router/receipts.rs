@@ -21,11 +21,7 @@ impl Router {
     ///
     /// # Errors
     /// The refusal, if they could not be kept: the peer shall send them again.
-    pub async fn receipts(
-        &self,
-        target: &Arc<str>,
-        receipts: Vec<Receipt>,
-    ) -> Result<(), Refusal> {
+    pub async fn receipts(&self, target: &Arc<str>, receipts: Vec<Receipt>) -> Result<(), Refusal> {
         let mut work = Work::default();
         for receipt in receipts {
             Metrics::add(&self.metrics.receipts, target, 1);

@@ -47,7 +47,8 @@ impl Router {
         }
         if orphans > 0 {
             tracing::warn!(
-                event = "recovery.orphans", count = orphans,
+                event = "recovery.orphans",
+                count = orphans,
                 "deliveries whose target is not configured any more are routed again",
             );
         }

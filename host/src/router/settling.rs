@@ -125,9 +125,8 @@ impl<'a> Settling<'a> {
             Metrics::add(&self.router.metrics.unknown, &self.target.name, 1);
         }
         let before = queued.delivery.clone();
-        let settlement = self.with_rules(&before, |rules, now| {
-            settle(&mut queued.delivery, attempt, rules, now)
-        });
+        let settlement = self
+            .with_rules(&before, |rules, now| settle(&mut queued.delivery, attempt, rules, now));
         self.apply(queued, settlement);
     }
 
@@ -309,7 +308,11 @@ impl<'a> Settling<'a> {
         if !early.is_empty()
             && let Err(refusal) = router.receipts(&target.name, early).await
         {
-            tracing::warn!(event = "receipt.early", target = &*target.name, reason = &*refusal.text);
+            tracing::warn!(
+                event = "receipt.early",
+                target = &*target.name,
+                reason = &*refusal.text
+            );
         }
     }
 }
@@ -376,4 +379,3 @@ pub(super) fn reason(cause: &Cause) -> Arc<str> {
         format!("0x{:08X} {}", cause.code, cause.text).into()
     }
 }
-
