@@ -84,7 +84,7 @@ impl Spool {
 
     /// A spool in a directory, which is created if it is not there.
     ///
-    /// Rebuilds the index from what is stored: a second or so per 100,000 entries. Takes an
+    /// Rebuilds the index from what is stored: a second or two per million entries. Takes an
     /// exclusive lock on the directory; needs a file system with `fdatasync` that can be trusted.
     ///
     /// # Errors

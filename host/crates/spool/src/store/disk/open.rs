@@ -4,7 +4,9 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+};
 
 use super::files::{BodyFiles, DIRECTORY_MODE};
 use super::lock::DirectoryLock;
@@ -24,6 +26,9 @@ const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const OPEN_FILES_MAX: usize = 256;
 /// One to flush, one to compact.
 const WORKERS: usize = 2;
+
+/// Bodies from this length on are kept apart from their keys.
+const APART_BYTES_MIN: u32 = 512;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -74,22 +79,27 @@ fn open_database(path: &Path, options: &Options) -> Result<(Database, Spaces), O
         .map_err(fail)?;
     // Most of what is asked for is there, and most of it is written and removed soon: a memtable
     // of some seconds' traffic keeps short-lived records out of the tables.
-    let space = |name: &str, memtable_bytes: u64| {
-        let options = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(memtable_bytes)
-                .expect_point_read_hits(true)
-                .manual_journal_persist(true)
-        };
-        database.keyspace(name, options).map_err(fail)
+    let options = |memtable_bytes: u64| {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(memtable_bytes)
+            .expect_point_read_hits(true)
+            .manual_journal_persist(true)
     };
+    let space =
+        |name: &str, memtable_bytes: u64| database.keyspace(name, || options(memtable_bytes));
+    // Bodies apart from their keys: a drained backlog gives its space back without being copied.
+    let apart = KvSeparationOptions::default()
+        .compression(CompressionType::None)
+        .separation_threshold(APART_BYTES_MIN)
+        .file_target_size(16 * MIB);
+    let bodies = || options(16 * MIB).with_kv_separation(Some(apart));
     let spaces = Spaces {
-        meta: space("meta", MIB)?,
-        entries: space("entries", 16 * MIB)?,
-        bodies: space("bodies", 32 * MIB)?,
-        keys: space("keys", 8 * MIB)?,
-        expiry: space("expiry", 4 * MIB)?,
-        corrupt: space("corrupt", MIB)?,
+        meta: space("meta", MIB).map_err(fail)?,
+        entries: space("entries", 8 * MIB).map_err(fail)?,
+        bodies: database.keyspace("bodies", bodies).map_err(fail)?,
+        keys: space("keys", 8 * MIB).map_err(fail)?,
+        expiry: space("expiry", 4 * MIB).map_err(fail)?,
+        corrupt: space("corrupt", MIB).map_err(fail)?,
     };
     Ok((database, spaces))
 }
