@@ -1,3 +1,47 @@
-//! xtask
+//!
+//! It knows the host only as a binary, so that it compiles in seconds.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a person")]
 
-fn main() {}
+mod demo;
+mod plugins;
+mod process;
+mod soak;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test              all that must pass before a change lands
+cargo xtask demo [--once]     the router between two simulators, with some traffic
+cargo xtask plugins           builds all plugins for wasm32 into target/plugins
+cargo xtask soak [ROUNDS]     kills the router under load, again and again";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::run(),
+        ["demo"] => demo::run(false),
+        ["demo", "--once"] => demo::run(true),
+        ["plugins"] => {
+            plugins::build().map(|folder| println!("plugins are in {}", folder.display()))
+        }
+        ["soak"] => soak::run("10"),
+        ["soak", rounds] => soak::run(rounds),
+        ["help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
