@@ -173,8 +173,12 @@ impl App {
             tracing::warn!(event = "stopping.late", tasks = self.router.tasks.running());
         }
         let spool = self.router.spool.clone();
-        self.router.journal.flush();
-        let closed = tokio::task::spawn_blocking(move || spool.close()).await;
+        let journal = self.router.journal.clone();
+        let close = move || {
+            journal.close();
+            spool.close();
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         if let Err(error) = closed {
             tracing::error!(event = "spool.close", %error);
         }
