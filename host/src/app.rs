@@ -150,7 +150,7 @@ impl App {
             generation,
         };
         let router = Router::open(parts).await?;
-        let waiting = router.recover()?;
+        let waiting = router.recover().await?;
         tracing::info!(event = "spool.recovered", waiting);
         router.tasks.spawn("decider", Arc::clone(&router).run_decider());
         router.tasks.spawn("sweeper", Arc::clone(&router).run_sweeper());
@@ -169,7 +169,9 @@ impl App {
         let wait = within.unwrap_or(self.router.generation().config.node.drain_timeout);
         tracing::info!(event = "stopping", wait = ?wait);
         self.router.tasks.stop();
-        if !self.router.tasks.join(wait).await {
+        if self.router.tasks.join(wait).await {
+            self.router.note_end().await;
+        } else {
             tracing::warn!(event = "stopping.late", tasks = self.router.tasks.running());
         }
         let spool = self.router.spool.clone();

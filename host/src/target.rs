@@ -29,6 +29,8 @@ pub struct Target {
     wake: Notify,
     up: AtomicBool,
     changed: AtomicU64,
+    /// Deliveries older than this id may have arrived before a crash.
+    doubtful_below: AtomicU64,
     spool: Spool,
     /// What was handed over since the start.
     pub delivered: AtomicU64,
@@ -48,6 +50,7 @@ impl Target {
             wake: Notify::new(),
             up: AtomicBool::new(false),
             changed: AtomicU64::new(0),
+            doubtful_below: AtomicU64::new(0),
             spool,
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -180,6 +183,11 @@ impl Target {
         self.wake();
     }
 
+    /// The last run did not end in order: what it left may have arrived already.
+    pub fn doubt_below(&self, id: MessageId) {
+        self.doubtful_below.store(id.as_u64(), Ordering::Relaxed);
+    }
+
     /// The connector is bound or connected, or an ESME is there; or not any more.
     pub fn set_up(&self, up: bool, now: Timestamp) {
         if self.up.swap(up, Ordering::Relaxed) != up {
@@ -229,6 +237,7 @@ impl Target {
     /// is damaged was set aside by the spool and leaves the queue.
     fn load(&self, taken: Vec<Taken>) -> Vec<Queued> {
         let mut loaded = Vec::with_capacity(taken.len());
+        let doubtful_below = self.doubtful_below.load(Ordering::Relaxed);
         for item in taken {
             let id = match item {
                 Taken::Loaded(queued) => {
@@ -238,7 +247,10 @@ impl Target {
                 Taken::Stored(id) => id,
             };
             match spooler::load(&self.spool, id) {
-                Ok(queued) => loaded.push(queued),
+                Ok(mut queued) => {
+                    queued.delivery.doubtful |= id.as_u64() < doubtful_below;
+                    loaded.push(queued);
+                }
                 Err(error @ (LoadError::Gone | LoadError::Damaged(_))) => {
                     tracing::error!(event = "spool.unreadable", target = &*self.name, id = %id, %error);
                     self.finish(id);

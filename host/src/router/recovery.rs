@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use message::{MessageId, Timestamp};
-use spool::{Entry, Index};
+use spool::{Batch, Entry, Index};
 
 use super::Router;
 use crate::delivery::{DECIDER, HELD};
 use crate::queue::Columns;
 use crate::target::Target;
 
+/// Present while a run has not ended in order.
+const RUNNING_KEY: &[u8] = b"run/running";
 /// Entries read in one go.
 const PAGE: usize = 5000;
 
@@ -20,7 +23,8 @@ impl Router {
     ///
     /// # Errors
     /// If the spool cannot be read.
-    pub fn recover(&self) -> anyhow::Result<usize> {
+    pub async fn recover(&self) -> anyhow::Result<usize> {
+        self.note_start().await?;
         let mut cursor = None;
         let mut count = 0;
         let mut orphans: usize = 0;
@@ -53,6 +57,36 @@ impl Router {
             );
         }
         Ok(count)
+    }
+
+    /// Leaves a mark that only an orderly end takes away. If the mark of the last run is still there,
+    /// its deliveries are possible duplicates: their answers may have been lost with it.
+    async fn note_start(&self) -> anyhow::Result<()> {
+        let crashed = self.spool.find(RUNNING_KEY)?.is_some();
+        if crashed {
+            tracing::warn!(
+                event = "recovery.unclean",
+                "the last run did not end in order; what it left is marked as possibly delivered",
+            );
+            let boundary = self.next_id();
+            for target in self.targets() {
+                target.doubt_below(boundary);
+            }
+        }
+        let mut batch = Batch::new();
+        let value = message::record::encode(&self.clock.now())?;
+        batch.put_key(Bytes::from_static(RUNNING_KEY), value, spool::NEVER_MS);
+        let _durable = self.spool.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Everything was answered or given back: takes the mark away.
+    pub async fn note_end(&self) {
+        let mut batch = Batch::new();
+        batch.remove_key(Bytes::from_static(RUNNING_KEY));
+        if let Err(error) = self.spool.commit(batch).await {
+            tracing::warn!(event = "spool.refused", %error);
+        }
     }
 
     /// What waits for a target that a reload removed is routed again.
