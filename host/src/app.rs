@@ -130,13 +130,15 @@ impl App {
         let sockets = bind_all(&config)?;
         let spool = open_spool(&config)?;
         let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
-        let plugins = PluginSet::new(spool.clone(), clock.clone(), Arc::clone(&targets));
-        let slots = plugins.load(&config, &[]).await.map_err(StartError::Plugins)?;
+        let plugins = PluginSet::start(spool.clone(), clock.clone(), Arc::clone(&targets))
+            .map_err(anyhow::Error::from)?;
+        let env = plugins.env(&config);
+        let slots = plugins.load(&config, &env, &[]).await.map_err(StartError::Plugins)?;
         let generation = Arc::new(Generation {
             number: 1,
             routes: RouteTable::compile(&config),
             plugins: slots,
-            env: plugins.env(&config),
+            env,
             config: Arc::clone(&config),
         });
         let journal = open_journal(&config, &clock)?;

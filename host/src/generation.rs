@@ -33,6 +33,8 @@ pub struct PluginSlot {
     pub plugin: Arc<dyn Judge>,
     /// `name@` and the first digits of its hash, as the journal and the log name it.
     pub label: Arc<str>,
+    /// SHA-256 of the module's file.
+    pub sha256: [u8; 32],
 }
 
 impl PluginSlot {

@@ -182,7 +182,8 @@ impl Reloader {
             return Err(blockers.iter().map(say).collect());
         }
         let config = Arc::new(config);
-        let slots = self.plugins.load(&config, &running.plugins).await?;
+        let env = self.plugins.env(&config);
+        let slots = self.plugins.load(&config, &env, &running.plugins).await?;
         let mut lines = changes(&running.config, &config);
         lines.extend(PluginSet::changes(&running.plugins, &slots));
         if lines.is_empty() && *running.config == *config {
@@ -192,7 +193,7 @@ impl Reloader {
             number: running.number + 1,
             routes: RouteTable::compile(&config),
             plugins: slots,
-            env: self.plugins.env(&config),
+            env,
             config,
         };
         Ok(Some((Arc::new(generation), lines)))

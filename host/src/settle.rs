@@ -142,7 +142,7 @@ fn defer(
     delivery.attempts = delivery.attempts.saturating_add(1);
     // Each usable target once per round, then wait.
     let targets = u32::try_from(delivery.targets.len()).unwrap_or(u32::MAX).max(1);
-    if delivery.attempts % targets != 0 && fail_over(delivery, rules, now) {
+    if !delivery.attempts.is_multiple_of(targets) && fail_over(delivery, rules, now) {
         return Settlement::Again { moved: true };
     }
     let rounds = delivery.attempts.div_ceil(targets);

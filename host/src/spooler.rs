@@ -64,7 +64,8 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`].
 pub fn load(spool: &Spool, id: MessageId) -> Result<Queued, LoadError> {
-    let entry = spool.entry(id.as_u64()).map_err(read_error)?.ok_or(LoadError::Gone)?;
+    let entry =
+        spool.entry(id.as_u64()).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)?;
     load_entry(spool, &entry)
 }
 
@@ -75,13 +76,14 @@ pub fn load(spool: &Spool, id: MessageId) -> Result<Queued, LoadError> {
 pub fn load_entry(spool: &Spool, entry: &Entry) -> Result<Queued, LoadError> {
     let delivery: Delivery =
         record::decode(&entry.bytes).map_err(|error| LoadError::Damaged(error.to_string()))?;
-    let body = spool.body(entry.body).map_err(read_error)?.ok_or(LoadError::Gone)?;
+    let body =
+        spool.body(entry.body).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)?;
     let message =
         record::decode_message(&body).map_err(|error| LoadError::Damaged(error.to_string()))?;
     Ok(Queued { delivery, message: Arc::new(message) })
 }
 
-fn read_error(error: spool::ReadError) -> LoadError {
+fn read_error(error: &spool::ReadError) -> LoadError {
     match error {
         spool::ReadError::Io(_) => LoadError::Io(error.to_string()),
         spool::ReadError::Corrupt { .. } => LoadError::Damaged(error.to_string()),

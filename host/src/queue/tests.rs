@@ -68,6 +68,7 @@ fn ids(taken: &[Taken]) -> Vec<u64> {
     taken.iter().map(|item| item.id().as_u64()).collect()
 }
 
+#[expect(clippy::vec_box, reason = "the queue takes boxes back")]
 fn loaded(taken: Vec<Taken>) -> Vec<Box<Queued>> {
     taken
         .into_iter()

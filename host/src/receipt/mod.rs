@@ -182,7 +182,7 @@ impl Book {
         for spelling in remote_id::spellings(&receipt.remote) {
             let key = book_key(target, &spelling);
             let Some(entry) = memory.look_up(spool, &key)? else { continue };
-            return memory.apply(batch, spool, key, entry, receipt, keep);
+            return memory.apply(batch, spool, (key, entry), receipt, keep);
         }
         if memory.parked.len() >= PARKED_MAX {
             return Ok(Match::Unknown);
@@ -241,8 +241,7 @@ impl Memory {
         &mut self,
         batch: &mut Batch,
         spool: &Spool,
-        key: Bytes,
-        mut entry: Entry,
+        (key, mut entry): (Bytes, Entry),
         mut receipt: Receipt,
         keep: Keep,
     ) -> Result<Match, spool::ReadError> {

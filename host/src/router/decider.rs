@@ -20,7 +20,7 @@ pub(super) const AGAIN_MIN: Duration = Duration::from_millis(500);
 /// The longest wait between looks.
 pub(super) const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Faults of plugins over one message after which it is held.
-pub const FAULTS_MAX: u8 = 3;
+const FAULTS_MAX: u8 = 3;
 /// Messages looked at in one go.
 const AT_ONCE: usize = 64;
 

@@ -27,15 +27,16 @@ pub struct Env {
 }
 
 impl Env {
-    /// The environment of a generation with this configuration.
+    /// The environment of a generation with this configuration; monotonic time counts from `started`,
+    /// the same for all generations of a process.
     #[must_use]
     pub fn new(
         spool: Spool,
         clock: Clock,
         config: Arc<Config>,
         targets: Arc<ArcSwap<Targets>>,
+        started: std::time::Instant,
     ) -> Self {
-        let started = clock.instant();
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
         let random = std::sync::atomic::AtomicU64::new(seed);
         Self { spool, clock, config, targets, started, random }
@@ -66,7 +67,12 @@ impl HostEnv for Env {
 
     fn target(&self, name: &str) -> Option<TargetState> {
         let targets = self.targets.load();
-        let target = targets.get(name)?;
+        let Some(target) = targets.get(name) else {
+            // While a generation is being built, its targets are only in its configuration.
+            let known = self.config.connectors.contains_key(name)
+                || self.config.accounts.contains_key(name);
+            return known.then_some(TargetState { up: false, queued: 0, per_second: 0.0 });
+        };
         let (queued, _, _) = target.counts();
         let seconds = self.clock.instant().duration_since(self.started).as_secs_f64().max(1.0);
         let delivered = target.delivered.load(std::sync::atomic::Ordering::Relaxed);
