@@ -49,7 +49,8 @@ impl Router {
                 }
                 self.settle_expired(&target, expired).await;
             }
-            if !target.is_up() && now.since(target.changed()) >= FAIL_OVER_AFTER {
+            let down = !target.is_up() && now.since(target.changed()) >= FAIL_OVER_AFTER;
+            if down && self.generation().has_alternative(&target.name) {
                 self.fail_over(&target).await;
             }
         }
