@@ -155,12 +155,13 @@ impl App {
         let waiting = router.recover().await?;
         tracing::info!(event = "spool.recovered", waiting);
         router.tasks.spawn("decider", Arc::clone(&router).run_decider());
+        router.tasks.spawn("log", crate::observe::log::follow(Arc::clone(&router)));
         router.tasks.spawn("sweeper", Arc::clone(&router).run_sweeper());
         let mut connectors = Connectors::default();
         connectors.fit(&router, &config);
         let addresses = start_listeners(&router, &config, sockets);
         let reload = start_reloader(&router, &config, options, (plugins, connectors));
-        crate::admin::start(&router, &config, &reload).await?;
+        crate::admin::start(&router, &config, &reload, &addresses).await?;
         tracing::info!(event = "started", addresses = ?addresses, version = env!("CARGO_PKG_VERSION"));
         Ok(Self { router, reload, addresses })
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Action, Config, ConnectorKind, PluginConfig};
+use crate::config::{Config, ConnectorKind, PluginConfig};
 use crate::pipeline::Judge;
 use crate::plugin::HostEnv;
 use crate::route::RouteTable;
@@ -55,19 +55,6 @@ pub enum TargetKind {
 }
 
 impl Generation {
-    /// Whether deliveries for the target `name` may have another: a route, or a plugin, can name
-    /// several.
-    #[must_use]
-    pub fn has_alternative(&self, name: &str) -> bool {
-        !self.plugins.is_empty()
-            || self.config.routes.iter().any(|route| match &route.action {
-                Action::Send(_, targets) => {
-                    targets.len() > 1 && targets.iter().any(|target| &*target.name == name)
-                }
-                Action::Drop(_) | Action::Reject(_) | Action::Hold(_) => false,
-            })
-    }
-
     /// What the target `name` takes; none if there is no such connector or account.
     #[must_use]
     pub fn target_kind(&self, name: &str) -> Option<TargetKind> {

@@ -154,11 +154,6 @@ impl Target {
         self.lock().succeeded();
     }
 
-    /// An attempt ended without an answer: it says nothing about the target.
-    pub fn note_unknown(&self) {
-        self.lock().unanswered();
-    }
-
     /// The target cannot be used now.
     pub fn note_broken(&self, now: Timestamp) {
         self.lock().broke(now);

@@ -257,11 +257,6 @@ impl Queue {
         self.paused_until = None;
     }
 
-    /// An attempt ended without an answer; if it was the probe, another may go.
-    pub const fn unanswered(&mut self) {
-        self.breaker.forget_probe();
-    }
-
     /// The target cannot be used now.
     pub fn broke(&mut self, now: Timestamp) {
         self.breaker.fail(now);

@@ -238,11 +238,6 @@ impl Router {
             Some(refused) if plan.is_refusal() => {
                 Fated::Refused(Refusal::from_reply(&refused.reply, !refused.temporary))
             }
-            // Some recipients can be taken and others only later: all of it is ours, and decided
-            // when it can be.
-            _ if plan.refused.iter().any(|refused| refused.temporary) => {
-                Fated::Undecided("some recipients cannot be taken now".into(), false)
-            }
             _ => Fated::Planned(plan, writes),
         }
     }

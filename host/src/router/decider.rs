@@ -109,17 +109,10 @@ impl Router {
             answers: queued.delivery.answers,
             fate: Fate::Tables,
         };
-        let mut plan = self.plan(generation, queued.delivery.message, std::slice::from_ref(&leg));
+        let plan = self.plan(generation, queued.delivery.message, std::slice::from_ref(&leg));
         if plan.is_refusal() {
             let reason: Arc<str> = "its targets are gone and no route takes it".into();
             return self.hold(queued, work, reason);
-        }
-        for (delivery, message) in &mut plan.deliveries {
-            // It stays the delivery that it was, of the message that it was: others share its body.
-            delivery.id = queued.delivery.id;
-            if message.id == queued.message.id {
-                *message = Arc::clone(&queued.message);
-            }
         }
         work.batch.remove_entry(queued.delivery.id.as_u64());
         work.put_plan(self, plan)
@@ -136,10 +129,6 @@ impl Router {
     ) -> Result<(), message::record::RecordError> {
         let now = self.clock.now();
         let mut plan = self.plan(generation, queued.delivery.message, legs);
-        if plan.refused.iter().any(|refused| refused.temporary) {
-            let reason: Arc<str> = "some recipients cannot be taken now".into();
-            return self.later(queued, work, reason, (false, Duration::ZERO));
-        }
         for refused in std::mem::take(&mut plan.refused) {
             // The message is ours: a refusal tells the origin.
             let reason = Arc::clone(&refused.reply.text);

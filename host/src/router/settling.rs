@@ -116,7 +116,7 @@ impl<'a> Settling<'a> {
                 Defer::Connector => self.target.note_broken(self.now),
                 Defer::Temporary | Defer::Limited => self.target.note_success(),
             },
-            Attempt::Unknown { .. } => self.target.note_unknown(),
+            Attempt::Unknown { .. } => {}
         }
     }
 
@@ -336,14 +336,7 @@ impl Next {
         let now = router.clock.now();
         match self {
             Self::Finish => {}
-            Self::Wait(queued) => match router.target(&target.name) {
-                Some(current) if Arc::ptr_eq(&current, target) => target.reschedule(*queued, now),
-                // A reload removed the target while this was in flight: it finds another way.
-                _ => {
-                    target.finish(queued.delivery.id);
-                    router.push(vec![(Arc::clone(&target.name), *queued)], now);
-                }
-            },
+            Self::Wait(queued) => target.reschedule(*queued, now),
             Self::Move(queued) => {
                 target.finish(queued.delivery.id);
                 let name =

@@ -49,8 +49,7 @@ impl Router {
                 }
                 self.settle_expired(&target, expired).await;
             }
-            let down = !target.is_up() && now.since(target.changed()) >= FAIL_OVER_AFTER;
-            if down && self.generation().has_alternative(&target.name) {
+            if !target.is_up() && now.since(target.changed()) >= FAIL_OVER_AFTER {
                 self.fail_over(&target).await;
             }
         }

@@ -1,0 +1,158 @@
+//! Figures that are read when somebody asks: queues, spool, memory.
+
+use std::fmt::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::status::memory_bytes;
+use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
+use crate::router::Router;
+use crate::target::Target;
+
+/// Reads the figures of a router.
+#[derive(Debug)]
+pub(super) struct Gauges {
+    router: Arc<Router>,
+}
+
+type Read<'a> = &'a dyn Fn(&Target) -> u64;
+
+impl Gauges {
+    pub(super) const fn new(router: Arc<Router>) -> Self {
+        Self { router }
+    }
+
+    fn of_targets(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut targets = self.router.targets();
+        targets.extend(self.router.target(DECIDER));
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let families: [(&str, &str, Read<'_>); 5] = [
+            ("target_up", "1 if deliveries can go out now", &|t| u64::from(t.is_up())),
+            ("queue_deliveries", "Deliveries that wait or are in flight", &|t| count(t.counts().0)),
+            ("queue_scheduled", "Deliveries that wait for their time", &|t| count(t.counts().1)),
+            ("queue_in_flight", "Deliveries that are being tried", &|t| count(t.counts().2)),
+            ("target_changed_seconds", "When the target went up or down, Unix time", &|t| {
+                t.changed().as_secs()
+            }),
+        ];
+        for (name, help, read) in families {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for target in &targets {
+                let labels = [("name", &*target.name)];
+                ConstGauge::new(read(target)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Sessions that are bound, by account";
+        let mut family = encoder.encode_descriptor("sessions", help, None, MetricType::Gauge)?;
+        for name in self.router.generation().config.accounts.keys() {
+            let (bound, _) = self.router.accounts.sessions(name);
+            ConstGauge::new(bound).encode(family.encode_family(&[("name", &**name)])?)?;
+        }
+        Ok(())
+    }
+
+    fn of_spool(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let stats = self.router.spool.stats();
+        let help = "Deliveries in the spool, by state";
+        let mut family =
+            encoder.encode_descriptor("spool_entries", help, None, MetricType::Gauge)?;
+        let states =
+            [("scheduled", STATE_SCHEDULED), ("undecided", STATE_UNDECIDED), ("held", STATE_HELD)];
+        for (state, number) in states {
+            let found = stats.by_state.iter().find(|(known, _)| *known == number);
+            let count = found.map_or(0, |(_, count)| *count);
+            ConstGauge::new(count).encode(family.encode_family(&[("state", state)])?)?;
+        }
+        let gauges = [
+            ("spool_bodies", "Messages in the spool", stats.bodies),
+            ("spool_disk_bytes", "What the spool takes on disk", stats.disk_bytes),
+            ("spool_waiting_commits", "Commits that wait for the disk", stats.waiting_commits),
+            ("spool_waiting_bytes", "Octets that wait for the disk", stats.waiting_bytes),
+            ("spool_corrupt", "Records set aside as damaged", stats.corrupt),
+            (
+                "spool_poisoned",
+                "1 if the disk failed",
+                u64::from(self.router.spool.poisoned().is_some()),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            gauge(encoder, name, help, value)?;
+        }
+        if stats.free_bytes != u64::MAX {
+            gauge(encoder, "spool_free_bytes", "What the disk has left", stats.free_bytes)?;
+        }
+        counter(encoder, "spool_commits", "Commits that are durable", stats.commits)?;
+        counter(encoder, "spool_lazy_commits", "Commits nobody waited for", stats.lazy_commits)?;
+        counter(encoder, "spool_groups", "Batches written", stats.groups)?;
+        counter(encoder, "spool_syncs", "Syncs of the disk", stats.syncs)?;
+        let help = "Time to write and sync one batch";
+        let mut family =
+            encoder.encode_descriptor("spool_sync_seconds", help, None, MetricType::Gauge)?;
+        let latency = stats.sync_latency;
+        let quantiles: [(&str, Duration); 3] =
+            [("0.5", latency.p50), ("0.99", latency.p99), ("1", latency.max)];
+        for (quantile, took) in quantiles {
+            let labels = [("quantile", quantile)];
+            ConstGauge::new(took.as_secs_f64()).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn of_process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let router = &self.router;
+        let parked = u64::try_from(router.receipts_parked()).unwrap_or(u64::MAX);
+        let tasks = u64::try_from(router.tasks.running()).unwrap_or(u64::MAX);
+        gauge(
+            encoder,
+            "generation",
+            "Generation of the configuration",
+            router.generation().number,
+        )?;
+        gauge(
+            encoder,
+            "started_seconds",
+            "When it started, Unix time",
+            router.started().as_secs(),
+        )?;
+        gauge(
+            encoder,
+            "receipts_parked",
+            "Receipts that wait for the answer to their submit",
+            parked,
+        )?;
+        gauge(encoder, "tasks", "Sessions, connections and loops that run", tasks)?;
+        if let Some(bytes) = memory_bytes() {
+            gauge(encoder, "memory_bytes", "Resident memory", bytes)?;
+        }
+        counter(encoder, "journal_lost", "Events that could not be written", router.journal.lost())
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        self.of_targets(&mut encoder)?;
+        self.of_spool(&mut encoder)?;
+        self.of_process(&mut encoder)
+    }
+}
+
+fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), Error> {
+    let gauge = ConstGauge::new(value);
+    gauge.encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), Error> {
+    let counter = ConstCounter::new(value);
+    counter.encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
+}

@@ -1,0 +1,194 @@
+//! The state of the router at one moment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use message::Timestamp;
+use serde::Serialize;
+
+use super::Shared;
+use crate::config::{Config, ConnectorKind, ListenerKind};
+use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
+use crate::reload::Report;
+use crate::target::Target;
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    hostname: Arc<str>,
+    now: String,
+    started: String,
+    generation: u64,
+    /// Whether new messages are taken; if not, why.
+    accepting: bool,
+    not_accepting_because: Option<String>,
+    listeners: Vec<ListenerStatus>,
+    targets: Vec<TargetStatus>,
+    plugins: Vec<String>,
+    spool: SpoolStatus,
+    journal: JournalStatus,
+    receipts_parked: usize,
+    tasks: usize,
+    memory_bytes: Option<u64>,
+    /// The last reload that did something or was refused.
+    reload: Option<Report>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerStatus {
+    name: Arc<str>,
+    protocol: &'static str,
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Serialize)]
+struct TargetStatus {
+    name: Arc<str>,
+    /// `smpp`, `smtp`, `account`, or `decider` for messages that plugins have not decided.
+    kind: &'static str,
+    up: bool,
+    /// Since when it is up or down; none if it was never up.
+    since: Option<String>,
+    /// Sessions of an account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<u32>,
+    queued: usize,
+    scheduled: usize,
+    in_flight: usize,
+    waiting: Arc<str>,
+    delivered: u64,
+    deferred: u64,
+    failed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SpoolStatus {
+    entries: u64,
+    bodies: u64,
+    scheduled: u64,
+    undecided: u64,
+    held: u64,
+    disk_bytes: u64,
+    free_bytes: Option<u64>,
+    commits: u64,
+    groups: u64,
+    syncs: u64,
+    waiting_commits: u64,
+    corrupt: u64,
+    sync_p50_us: u128,
+    sync_p99_us: u128,
+    sync_max_us: u128,
+}
+
+#[derive(Debug, Serialize)]
+struct JournalStatus {
+    kept: bool,
+    lost: u64,
+}
+
+/// Reads everything; the spool is asked for figures only.
+pub(super) fn status(shared: &Shared) -> Status {
+    let router = &shared.router;
+    let generation = router.generation();
+    let config = &generation.config;
+    let poisoned = router.spool.poisoned().map(|why| format!("the spool's disk failed: {why}"));
+    let mut targets: Vec<_> =
+        router.targets().iter().map(|target| of_target(shared, config, target)).collect();
+    if let Some(decider) = router.target(DECIDER) {
+        targets.push(of_target(shared, config, &decider));
+    }
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        hostname: Arc::clone(&config.node.hostname),
+        now: router.clock.now().to_string(),
+        started: router.started().to_string(),
+        generation: generation.number,
+        accepting: poisoned.is_none() && !router.tasks.stopping().is_cancelled(),
+        not_accepting_because: poisoned,
+        listeners: config
+            .listeners
+            .values()
+            .map(|listener| ListenerStatus {
+                name: Arc::clone(&listener.name),
+                protocol: match &listener.kind {
+                    ListenerKind::Smtp(_) => "smtp",
+                    ListenerKind::Smpp(_) => "smpp",
+                },
+                addresses: shared.addresses.get(&listener.name).cloned().unwrap_or_default(),
+            })
+            .collect(),
+        targets,
+        plugins: shared.reload.plugins(),
+        spool: spool(shared),
+        journal: JournalStatus {
+            kept: router.journal.reader().is_some(),
+            lost: router.journal.lost(),
+        },
+        receipts_parked: router.receipts_parked(),
+        tasks: router.tasks.running(),
+        memory_bytes: memory_bytes(),
+        reload: shared.reload.last(),
+    }
+}
+
+fn of_target(shared: &Shared, config: &Config, target: &Target) -> TargetStatus {
+    let router = &shared.router;
+    let (queued, scheduled, in_flight) = target.counts();
+    let kind = match config.connectors.get(&target.name).map(|connector| &connector.kind) {
+        Some(ConnectorKind::Smpp(_)) => "smpp",
+        Some(ConnectorKind::Smtp(_)) => "smtp",
+        None if &*target.name == DECIDER => "decider",
+        None => "account",
+    };
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let changed = target.changed();
+    let sessions = (kind == "account").then(|| router.accounts.sessions(&target.name).0);
+    TargetStatus {
+        name: Arc::clone(&target.name),
+        kind,
+        up: target.is_up(),
+        since: (changed != Timestamp::default()).then(|| changed.to_string()),
+        sessions,
+        queued,
+        scheduled,
+        in_flight,
+        waiting: if queued == 0 { "".into() } else { router.waits_for(&target.name) },
+        delivered: load(&target.delivered),
+        deferred: load(&target.deferred),
+        failed: load(&target.failed),
+    }
+}
+
+fn spool(shared: &Shared) -> SpoolStatus {
+    let stats = shared.router.spool.stats();
+    let of = |wanted: u8| {
+        stats.by_state.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count)
+    };
+    SpoolStatus {
+        entries: stats.entries,
+        bodies: stats.bodies,
+        scheduled: of(STATE_SCHEDULED),
+        undecided: of(STATE_UNDECIDED),
+        held: of(STATE_HELD),
+        disk_bytes: stats.disk_bytes,
+        free_bytes: (stats.free_bytes != u64::MAX).then_some(stats.free_bytes),
+        commits: stats.commits,
+        groups: stats.groups,
+        syncs: stats.syncs,
+        waiting_commits: stats.waiting_commits,
+        corrupt: stats.corrupt,
+        sync_p50_us: stats.sync_latency.p50.as_micros(),
+        sync_p99_us: stats.sync_latency.p99.as_micros(),
+        sync_max_us: stats.sync_latency.max.as_micros(),
+    }
+}
+
+/// Resident memory, where the system tells.
+pub(super) fn memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,1 @@
+//! The socket and the port, as a client sees them.
