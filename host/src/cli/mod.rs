@@ -1,6 +1,12 @@
-//! What the binary does when it is not the router: tools for trying and measuring.
+//! The commands: the router, what steers it, and tools for trying and measuring.
 #![expect(clippy::print_stdout, reason = "the output of a command is its result")]
 
+pub mod run;
+pub mod control;
+pub mod status;
+pub mod reload;
+pub mod trace;
+pub mod queue;
 pub mod check;
 pub mod explain;
 pub mod load;
@@ -9,15 +15,18 @@ pub mod sim;
 pub mod smpp_client;
 pub mod specimen;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::app::{self, StartError};
-
+/// The configuration file if none is named.
+const CONFIG: &str = "wirepost.yaml";
+/// sysexits: the command line is wrong, or asks for what is not there.
+const EX_USAGE: u8 = 64;
 /// sysexits: something that is needed is not there.
 const EX_UNAVAILABLE: u8 = 69;
+/// sysexits: something of ours failed.
+const EX_SOFTWARE: u8 = 70;
 /// sysexits: the disk failed.
 const EX_IOERR: u8 = 74;
 /// sysexits: the configuration is wrong.
@@ -34,9 +43,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the router.
-    Run(RunArgs),
+    Run(run::RunArgs),
     /// Check a configuration and everything it names.
     Check(check::CheckArgs),
+    /// Reload the configuration of the running router.
+    Reload(reload::ReloadArgs),
+    /// Show the state of the running router.
+    Status(status::StatusArgs),
+    /// Tell what happened to a message.
+    Trace(trace::TraceArgs),
+    /// Show what waits, and do something about it.
+    #[command(subcommand)]
+    Queue(queue::Queue),
     /// Explain where the routes send a message.
     Explain(explain::ExplainArgs),
     /// Send one message, as a client would.
@@ -76,22 +94,21 @@ enum Load {
     Smpp(load::smpp::SmppArgs),
 }
 
-/// Run the router until SIGTERM.
-#[derive(Args, Debug)]
-struct RunArgs {
-    /// The configuration file.
-    #[arg(short, long, default_value = "/etc/wirepost/wirepost.yaml")]
-    config: PathBuf,
-}
-
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain_usage(&error),
+    };
     match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
-        Command::Run(args) => blocking(run(args)),
+        Command::Run(args) => blocking(run::run(args)),
+        Command::Reload(args) => blocking(reload::run(args)),
+        Command::Status(args) => blocking(status::run(args)),
+        Command::Trace(args) => blocking(trace::run(args)),
+        Command::Queue(queue) => blocking(queue::run(queue)),
         Command::Send(Send::Smtp(args)) => tool(send::smtp::run(args)),
         Command::Send(Send::Smpp(args)) => tool(send::smpp::run(args)),
         Command::Sim(Sim::Smsc(args)) => tool(sim::smsc::run(args)),
@@ -102,30 +119,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(args: RunArgs) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("WIREPOST_LOG")
-                .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
-    match app::run(app::Options { config: args.config }).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if let StartError::Config(findings) = &error {
-                for finding in findings {
-                    complain(&finding.to_string());
-                }
-            }
-            complain(&format!("wirepost: {error}"));
-            ExitCode::from(match error {
-                StartError::Config(_) | StartError::Plugins(_) => EX_CONFIG,
-                StartError::Disk(_) | StartError::Spool(_) => EX_IOERR,
-                StartError::Socket { .. } | StartError::Other(_) => EX_UNAVAILABLE,
-            })
-        }
+/// Prints help, the version, or what is wrong with the arguments.
+fn explain_usage(error: &clap::Error) -> ExitCode {
+    if error.print().is_err() {
+        tracing::debug!(event = "stdout.closed");
     }
+    if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
 }
 
 fn tool(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {

@@ -1,0 +1,124 @@
+//! `wirepost status`: what runs, what waits, what is wrong.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::control::{Place, field, say, say_json, table};
+
+/// Shows the state of the running router.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Asks and prints.
+pub async fn run(args: StatusArgs) -> ExitCode {
+    match args.place.get("/status").await {
+        Ok(status) if args.place.json => say_json(&status),
+        Ok(status) => say(&for_people(&status)),
+        Err(error) => return error.complained(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn for_people(status: &Value) -> String {
+    let f = |name: &str| field(status, name);
+    let mut text = format!(
+        "wirepost {} on {}, generation {}, started {}\n",
+        f("version"),
+        f("hostname"),
+        f("generation"),
+        f("started"),
+    );
+    if status.get("accepting") == Some(&Value::Bool(false)) {
+        text.push_str(&format!("NOTHING IS ACCEPTED: {}\n", f("not_accepting_because")));
+    }
+    if let Some(reload) = status.get("reload").filter(|reload| !reload.is_null()) {
+        text.push_str(&super::reload::describe(reload));
+    }
+    let listeners = rows(status, "listeners", &["name", "protocol", "addresses"]);
+    text.push_str(&section(&["listener", "protocol", "addresses"], &listeners));
+    let columns = [
+        "name",
+        "kind",
+        "up",
+        "queued",
+        "scheduled",
+        "in_flight",
+        "delivered",
+        "deferred",
+        "failed",
+        "waiting",
+    ];
+    let mut targets = rows(status, "targets", &columns);
+    for row in &mut targets {
+        if let Some(up) = row.get_mut(2) {
+            *up = if up == "true" { "up".to_owned() } else { "down".to_owned() };
+        }
+    }
+    let head = [
+        "target",
+        "kind",
+        "state",
+        "queued",
+        "scheduled",
+        "in flight",
+        "delivered",
+        "deferred",
+        "failed",
+        "waits for",
+    ];
+    text.push_str(&section(&head, &targets));
+    let empty = Vec::new();
+    let plugins = status.get("plugins").and_then(Value::as_array).unwrap_or(&empty);
+    for plugin in plugins.iter().filter_map(Value::as_str) {
+        text.push_str(&format!("\nplugin {plugin}"));
+    }
+    text.push_str(if plugins.is_empty() { "" } else { "\n" });
+    text.push_str(&spool(status));
+    text
+}
+
+fn spool(status: &Value) -> String {
+    let null = Value::Null;
+    let spool = status.get("spool").unwrap_or(&null);
+    let s = |name: &str| field(spool, name);
+    let mebibytes = |name: &str| spool.get(name).and_then(Value::as_u64).unwrap_or(0) >> 20;
+    let mut text = format!(
+        "\nspool: {} deliveries ({} held, {} undecided), {} MiB, {} MiB free\n",
+        s("entries"),
+        s("held"),
+        s("undecided"),
+        mebibytes("disk_bytes"),
+        mebibytes("free_bytes"),
+    );
+    text.push_str(&format!(
+        "       {} commits in {} batches, sync p50 {} µs, p99 {} µs, max {} µs\n",
+        s("commits"),
+        s("groups"),
+        s("sync_p50_us"),
+        s("sync_p99_us"),
+        s("sync_max_us"),
+    ));
+    if spool.get("corrupt").and_then(Value::as_u64).unwrap_or(0) > 0 {
+        text.push_str(&format!("       {} RECORDS ARE DAMAGED and set aside\n", s("corrupt")));
+    }
+    let lost = status.get("journal").map_or_else(String::new, |journal| field(journal, "lost"));
+    if lost != "0" && !lost.is_empty() {
+        text.push_str(&format!("journal: {lost} events were not written\n"));
+    }
+    text
+}
+
+fn rows(status: &Value, list: &str, columns: &[&str]) -> Vec<Vec<String>> {
+    let empty = Vec::new();
+    let items = status.get(list).and_then(Value::as_array).unwrap_or(&empty);
+    items.iter().map(|item| columns.iter().map(|name| field(item, name)).collect()).collect()
+}
+
+fn section(head: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() { String::new() } else { format!("\n{}", table(head, rows)) }
+}
