@@ -33,6 +33,7 @@ const AUTHENTICATED: Reply = Reply::new(235, (2, 7, 0), "authenticated");
 const WRONG_PASSWORD: Reply = Reply::new(535, (5, 7, 8), "name or password is wrong");
 const SENDER_NOT_YOURS: Reply = Reply::new(553, (5, 7, 1), "this account may not use this sender");
 const ACCOUNT_CHANGED: Reply = Reply::new(421, (4, 7, 0), "your account was changed, come again");
+const TOO_FAST: Reply = Reply::new(450, (4, 7, 1), "this account sends too fast, try later");
 const NO_MEMORY: Reply = Reply::new(452, (4, 3, 1), "too many messages are coming in, try later");
 const NO_MEMORY_LEFT: Reply = Reply::new(421, (4, 3, 1), "too much mail is coming in, try later");
 const LOOP: Reply = Reply::new(554, (5, 4, 6), "too many hops, the mail goes round in circles");
@@ -339,6 +340,12 @@ impl Conversation {
 
     fn data(&mut self, session: &mut ServerSession) -> Reply {
         let Some(open) = &mut self.open else { return NO_TRANSACTION };
+        if let Some(account) = &self.account {
+            let cost = u32::try_from(open.recipients.len()).unwrap_or(u32::MAX);
+            if !self.router.accounts.may_submit(account, cost, self.router.clock.now()) {
+                return TOO_FAST;
+            }
+        }
         let announced = open.params.size_bytes.unwrap_or(0);
         let Some(reserved) = DraftBytes::reserve(&self.gate, announced) else { return NO_MEMORY };
         self.draft_bytes = Some(reserved);

@@ -7,3 +7,6 @@ mod worker;
 mod pool;
 
 pub use pool::start;
+
+#[cfg(test)]
+mod tests;
