@@ -1,1 +1,175 @@
-//! Module borders.
+//! What the compiler cannot hold: the borders between modules, and the shape of files.
+//!
+//! `docs/ARCHITECTURE.md` says why each border is where it is.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// No file is longer.
+const LINES_MAX: usize = 600;
+
+/// Code that is given the time and does no I/O, so that a test or a simulation can be all of its world.
+const PURE: [&str; 7] = [
+    "host/crates/message/src/",
+    "host/crates/smpp/src/",
+    "host/crates/smtp/src/",
+    "host/src/route/",
+    "host/src/queue/",
+    "host/src/plan.rs",
+    "host/src/settle.rs",
+];
+
+/// What such code does not name.
+const IMPURE: [&str; 7] = [
+    "tokio::",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::fs",
+    "std::env",
+    "Instant::now",
+    "SystemTime",
+];
+
+/// A Rust file of this project: its path below the root, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn is_test(&self) -> bool {
+        self.path.split('/').any(|part| part == "tests" || part == "tests.rs" || part == "fuzz")
+    }
+
+    /// The lines that are neither comments nor tests at the end of the file.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate();
+        let lines = lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]"));
+        lines
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(at, line)| (at + 1, line))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn sources() -> Vec<Source> {
+    let root = root();
+    let mut sources = Vec::new();
+    let mut folders =
+        ["host", "sdk", "plugins", "tests", "xtask"].map(|name| root.join(name)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                sources.push(Source { path, text });
+            }
+        }
+    }
+    assert!(sources.len() > 100, "the sources are not where they were");
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    sources
+}
+
+/// No line of code for which `wrong` gives a reason.
+#[track_caller]
+fn check(wrong: impl Fn(&Source, &str) -> Option<String>) {
+    let mut found = Vec::new();
+    for source in sources() {
+        for (number, line) in source.code() {
+            if let Some(why) = wrong(&source, line) {
+                found.push(format!("{}:{number}: {why}", source.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn only_the_plugin_module_names_wasmtime() {
+    check(|source, line| {
+        let inside = source.path.starts_with("host/src/plugin/") || source.path == "tests/tidy.rs";
+        (!inside && line.contains("wasmtime")).then(|| "only host/src/plugin names wasmtime".into())
+    });
+}
+
+#[test]
+fn only_the_sdk_names_the_bindings_generator() {
+    check(|source, line| {
+        let inside = source.path.starts_with("sdk/") || source.path == "tests/tidy.rs";
+        (!inside && line.contains("wit_bindgen")).then(|| "only sdk/ names wit_bindgen".into())
+    });
+}
+
+#[test]
+fn pure_code_reads_no_clock_socket_file_or_environment() {
+    check(|source, line| {
+        if source.is_test() || !PURE.iter().any(|path| source.path.starts_with(path)) {
+            return None;
+        }
+        let name = IMPURE.iter().find(|name| line.contains(**name))?;
+        Some(format!("this code is given what it needs, it does not name {name}"))
+    });
+}
+
+#[test]
+fn only_commands_write_to_standard_output() {
+    check(|source, line| {
+        let talks =
+            ["host/src/cli/", "xtask/", "tests/"].iter().any(|path| source.path.starts_with(path))
+                || source.path.contains("/examples/");
+        let prints = line.contains("println!(") || line.trim_start().starts_with("print!(");
+        (!talks && !source.is_test() && prints).then(|| "only cli/ and xtask print".into())
+    });
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|source| !source.text.starts_with("//!"))
+        .map(|source| source.path)
+        .collect();
+    assert!(silent.is_empty(), "these begin without `//!`: {silent:#?}");
+}
+
+#[test]
+fn no_file_is_longer_than_can_be_read() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .map(|source| (source.text.lines().count(), source.path))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .collect();
+    assert!(long.is_empty(), "split these (at most {LINES_MAX} lines): {long:#?}");
+}
+
+#[test]
+fn nothing_is_left_for_later_in_a_comment() {
+    let later = ["TO", "DO"].concat();
+    let words = [later.as_str(), "FIXME", "XXX"];
+    let found: Vec<_> = sources()
+        .into_iter()
+        .filter(|source| source.path != "tests/tidy.rs")
+        .flat_map(|source| {
+            let lines = source.text.lines().enumerate();
+            let hits = lines.filter(|(_, line)| {
+                line.split_once("//").is_some_and(|(_, comment)| {
+                    comment
+                        .split(|c: char| !c.is_ascii_alphanumeric())
+                        .any(|word| words.contains(&word))
+                })
+            });
+            hits.map(|(at, _)| format!("{}:{}", source.path, at + 1)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a person")]
 
 mod demo;
+mod interop;
 mod plugins;
 mod process;
 mod soak;
@@ -14,6 +15,7 @@ const HELP: &str = "\
 cargo xtask test              all that must pass before a change lands
 cargo xtask demo [--once]     the router between two simulators, with some traffic
 cargo xtask plugins           builds all plugins for wasm32 into target/plugins
+cargo xtask interop           the router beside mail and SMS software of others
 cargo xtask soak [ROUNDS]     kills the router under load, again and again";
 
 fn main() -> ExitCode {
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["plugins"] => {
             plugins::build().map(|folder| println!("plugins are in {}", folder.display()))
         }
+        ["interop"] => interop::run(),
         ["soak"] => soak::run("10"),
         ["soak", rounds] => soak::run(rounds),
         ["help" | "--help" | "-h"] => {
