@@ -64,6 +64,9 @@ fn prepare(modules: &Path) -> Result<PathBuf> {
     for file in ["wirepost.yaml", "secrets/shop", "secrets/smsc"] {
         fs::copy(example.join(file), folder.join(file)).with_context(|| format!("copy {file}"))?;
     }
+    for secret in ["secrets/shop", "secrets/smsc"] {
+        fs::set_permissions(folder.join(secret), fs::Permissions::from_mode(0o600))?;
+    }
     fs::copy(modules.join("stop_words.wasm"), folder.join("plugins/stop_words.wasm"))
         .context("copy stop_words.wasm")?;
     Ok(folder)
@@ -188,7 +191,7 @@ impl Demo {
             "--from",
             "33700",
             "--dest",
-            "33612345678",
+            "+33612345678",
             "--text",
             text,
         ];

@@ -1,6 +1,7 @@
 //! The router beside mail and SMS software of others, with assertions on what arrived.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -166,6 +167,7 @@ fn start(wirepost: PathBuf, folder: PathBuf, peers: Peers) -> Result<Bench> {
     }
     fs::create_dir_all(&work)?;
     fs::write(work.join("secret"), SECRET)?;
+    fs::set_permissions(work.join("secret"), fs::Permissions::from_mode(0o600))?;
     fs::copy(root().join("tests/interop/wirepost.yaml"), work.join("wirepost.yaml"))?;
     let ours = |words: &str| {
         let mut command = Command::new(&wirepost);
