@@ -120,22 +120,25 @@ impl Tally {
 
 fn install(folder: &std::path::Path) -> Result<Peers> {
     let log = folder.join("install.log");
+    let attempt = |words: &[&str]| -> Result<bool> {
+        println!("installing: {}", words.join(" "));
+        let Some((program, arguments)) = words.split_first() else { return Ok(false) };
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder).env("DEBIAN_FRONTEND", "noninteractive");
+        try_run(&mut command, INSTALL_WITHIN, &log)
+    };
     let tries = |present: &dyn Fn() -> bool, words: &[&str]| -> Result<bool> {
         for _ in 0..INSTALL_TRIES {
-            if present() {
-                break;
+            if present() || attempt(words)? && present() {
+                return Ok(true);
             }
-            println!("installing: {}", words.join(" "));
-            let Some((program, arguments)) = words.split_first() else { break };
-            let mut command = Command::new(program);
-            command.args(arguments).current_dir(folder).env("DEBIAN_FRONTEND", "noninteractive");
-            try_run(&mut command, INSTALL_WITHIN, &log)?;
         }
-        Ok(present())
+        Ok(false)
     };
     let postfix = || found("smtp-source") || PathBuf::from("/usr/sbin/smtp-source").is_file();
     if !(found("swaks") && postfix()) {
-        tries(&|| false, &["apt-get", "update"]).map(drop)?;
+        // A stale list of packages may do; if not, installing says so.
+        attempt(&["apt-get", "update"])?;
     }
     let apt = |name| ["apt-get", "install", "-y", "--no-install-recommends", name];
     let python = folder.join("venv/bin/python");
