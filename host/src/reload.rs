@@ -227,11 +227,7 @@ pub fn watched(config: &Config, main: &std::path::Path) -> Watched {
         files.push(main.to_path_buf());
     }
     files.extend(config.plugins.list.iter().map(|p| config.plugins.folder.join(&*p.module)));
-    let mut folders = config.folders.clone();
-    if config.plugins.auto {
-        folders.push(config.plugins.folder.clone());
-    }
-    Watched { files, folders }
+    Watched { files, folders: config.folders.clone() }
 }
 
 async fn file_change(changed: &mut Option<watch::Receiver<u64>>) -> bool {

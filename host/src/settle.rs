@@ -216,7 +216,6 @@ mod tests {
         let retry = Retry {
             delays: Delays::List(vec![Duration::from_secs(10)]),
             give_up: Duration::from_secs(1000),
-            delay_notice: None,
         };
         let is_up = |name: &str| !down.contains(&name);
         let rules = Rules {

@@ -31,12 +31,8 @@ pub struct Account {
     pub window: Option<u16>,
     /// Senders that it may use; empty is any.
     pub from: Vec<AddressPattern>,
-    /// Its share of a target that several accounts use, relative to the others.
-    pub weight: u32,
-    /// Messages that may wait for it to bind.
+    /// Deliveries that may wait for it before doors answer "later".
     pub queue_max: u32,
-    /// Incomplete concatenated messages that we keep for it.
-    pub assembling_max: u32,
     /// How long a receipt waits for it.
     pub receipts_ttl: Duration,
     /// What data_coding 0 means in what it sends and gets.
@@ -109,16 +105,12 @@ static KEYS: Schema = Schema {
             Kind::Several(&Kind::AddressPattern),
             "Senders that it may use; left out, any.",
         ),
-        key("weight", Kind::Int(1, 1000), "Its share of a target that several accounts use.")
-            .or("1"),
-        key("queue_max", Kind::Int(1, 100_000_000), "Messages that may wait for it to bind.")
-            .or("1000000"),
         key(
-            "assembling_max",
-            Kind::Int(1, 1_000_000),
-            "Incomplete concatenated messages that are kept for it.",
+            "queue_max",
+            Kind::Int(1, 100_000_000),
+            "Deliveries that may wait for it before doors answer \"later\".",
         )
-        .or("10000"),
+        .or("1000000"),
         key("receipts_ttl", Kind::Duration(MINUTE, 30 * DAY), "How long a receipt waits for it.")
             .or("3d"),
         key(
@@ -236,9 +228,7 @@ impl Account {
             burst: section.opt_int(check, "burst").unwrap_or(one_second),
             window: section.opt_int(check, "window"),
             from: AddressPattern::read_several(check, section, "from"),
-            weight: section.int(check, "weight"),
             queue_max: section.int(check, "queue_max"),
-            assembling_max: section.int(check, "assembling_max"),
             receipts_ttl: section.duration(check, "receipts_ttl"),
             data_coding_0: section.word(check, "data_coding_0", &ALPHABETS),
             source: Numbering::read(check, section, "source"),

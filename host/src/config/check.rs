@@ -95,8 +95,6 @@ pub(super) enum Kindred {
     SmtpAccount,
     /// A table.
     Table,
-    /// A look-up.
-    Lookup,
 }
 
 impl Kindred {
@@ -109,7 +107,6 @@ impl Kindred {
             Self::SmppAccount => "account with smpp credentials",
             Self::SmtpAccount => "account with smtp credentials",
             Self::Table => "table",
-            Self::Lookup => "look-up",
         }
     }
 }

@@ -15,9 +15,9 @@ use super::section::Section;
 use super::yaml::{Node as Yaml, Place};
 use super::{
     Account, Action, AddressPattern, AdminConfig, BindType, Bounces, Condition, Config, Connector,
-    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, LookupConfig, Node,
-    Plugins, Retry, RouteConfig, SpoolConfig, Table, account, case, connector, domains, listener,
-    plugin, retry, route, server, table,
+    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, Node, Plugins, Retry,
+    RouteConfig, SpoolConfig, Table, account, case, connector, domains, listener, plugin, retry,
+    route, server, table,
 };
 
 /// What came of reading a configuration.
@@ -41,9 +41,9 @@ impl Loaded {
     }
 }
 
-const TOP_KEYS: [Key; 16] = {
+const TOP_KEYS: [Key; 15] = {
     let [node, spool, journal, admin, log, bounces] = server::TOP;
-    let [plugins, plugin_folder, lookups] = plugin::TOP;
+    let [plugins, plugin_folder] = plugin::TOP;
     [
         node,
         spool,
@@ -58,15 +58,14 @@ const TOP_KEYS: [Key; 16] = {
         connector::RETRY,
         plugins,
         plugin_folder,
-        lookups,
         table::TOP,
         route::TOP,
     ]
 };
 
-static ALL_KEYS: [Key; 17] = {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = TOP_KEYS;
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, case::TOP]
+static ALL_KEYS: [Key; 16] = {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o] = TOP_KEYS;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, case::TOP]
 };
 
 /// The whole file.
@@ -116,7 +115,6 @@ fn read(check: &mut Check, root: &Yaml) -> Option<Config> {
     let listeners = Listener::read_all(check, &top, &node);
     let accounts = Account::read_all(check, &top);
     let connectors = Connector::read_all(check, &top, &node, &usual_retry);
-    let lookups = LookupConfig::read_all(check, &top);
     let route_options = route::read_usual_options(check);
     check.usual_route_options.clone_from(&route_options);
     let config = Config {
@@ -133,7 +131,6 @@ fn read(check: &mut Check, root: &Yaml) -> Option<Config> {
         listeners: by_name(listeners, |listener| &listener.name),
         accounts: by_name(accounts, |account| &account.name),
         connectors: by_name(connectors, |connector| &connector.name),
-        lookups: by_name(lookups, |lookup| &lookup.name),
         route_options: route_options?,
         retry: usual_retry,
         files: Vec::new(),
@@ -294,7 +291,6 @@ impl Config {
             Kindred::SmppAccount => self.accounts_with(|account| account.smpp.is_some()),
             Kindred::SmtpAccount => self.accounts_with(|account| account.smtp.is_some()),
             Kindred::Table => self.tables.keys().cloned().collect(),
-            Kindred::Lookup => self.lookups.keys().cloned().collect(),
         }
     }
 

@@ -38,9 +38,8 @@ pub use address_template::AddressTemplate;
 pub use case::{Expectation, Outcome, TestCase, TestMessage};
 pub use check::CheckOptions;
 pub use connector::{
-    Breaker, ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome,
-    Reconnect, RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass,
-    TlsPolicy, Tlvs,
+    ClientTls, Concat, Connector, ConnectorKind, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
+    SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy, Tlvs,
 };
 pub use domains::{Domains, NumberDomain, Resolved};
 pub use finding::{Finding, Severity};
@@ -50,7 +49,7 @@ pub use listener::{
 };
 pub use load::{Loaded, load, load_text};
 pub use pattern::{AddressPattern, Glob, TextPattern};
-pub use plugin::{Grants, LookupConfig, OnError, PluginConfig, PluginLimits, Plugins};
+pub use plugin::{Grants, OnError, PluginConfig, PluginLimits, Plugins};
 pub use reference::{json_schema, reference_markdown};
 pub use retry::{Delays, Retry};
 pub use route::{
@@ -62,8 +61,7 @@ pub use scalar::{
     spell_duration, spell_size,
 };
 pub use server::{
-    AdminConfig, Bounces, JournalConfig, LogAddresses, LogConfig, LogFormat, Node, SpoolConfig,
-    SpoolPlace,
+    AdminConfig, Bounces, JournalConfig, LogConfig, LogFormat, Node, SpoolConfig, SpoolPlace,
 };
 pub use table::{Prices, Table};
 
@@ -92,8 +90,6 @@ pub struct Config {
     pub connectors: BTreeMap<Name, Arc<Connector>>,
     /// `plugins`.
     pub plugins: Plugins,
-    /// `lookups`.
-    pub lookups: BTreeMap<Name, Arc<LookupConfig>>,
     /// `tables`.
     pub tables: BTreeMap<Name, Arc<Table>>,
     /// `routes`, in the order in which they are tried.

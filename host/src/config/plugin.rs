@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Kindred};
-use super::keys::{DAY, GIB, Key, Kind, MIB, MINUTE, Schema, key};
+use super::keys::{GIB, Key, Kind, MIB, MINUTE, Schema, key};
 use super::pattern::AddressPattern;
-use super::scalar::{Name, Rate};
+use super::scalar::Name;
 use super::section::{Section, find_word};
 use super::yaml::{Node, Value};
 
@@ -16,10 +16,6 @@ use super::yaml::{Node, Value};
 pub struct Plugins {
     /// The folder that modules are read from.
     pub folder: PathBuf,
-    /// Modules in the folder that the YAML does not name run too, after the named ones.
-    pub auto: bool,
-    /// Rights of those.
-    pub auto_grants: Grants,
     /// Plugins in the order in which they run.
     pub list: Vec<Arc<PluginConfig>>,
 }
@@ -73,8 +69,6 @@ pub struct Grants {
     pub targets: Vec<Name>,
     /// Interfaces that it may import beyond the message itself; `None` is all of them.
     pub imports: Option<Vec<Arc<str>>>,
-    /// Look-ups that it may ask.
-    pub lookups: Vec<Name>,
 }
 
 /// `limits`: what one call of a plugin may use up.
@@ -88,23 +82,6 @@ pub struct PluginLimits {
     pub memory_bytes: u64,
     /// Instances at one time.
     pub instances: u32,
-    /// Keys and values that it keeps.
-    pub kv_bytes: u64,
-}
-
-/// One entry of `lookups`: a slow question that a plugin may ask by this name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LookupConfig {
-    /// The key under `lookups`.
-    pub name: Name,
-    /// The address, with `{key}` where the key goes.
-    pub url: Arc<str>,
-    /// Time for an answer.
-    pub timeout: Duration,
-    /// How long an answer is kept.
-    pub cache: Duration,
-    /// The most that is asked.
-    pub rate: Option<Rate>,
 }
 
 static KEYS: Schema = Schema {
@@ -141,7 +118,6 @@ static GRANTS: Schema = Schema {
             Kind::Several(&Kind::Word(IMPORTS)),
             "Interfaces that it may import beyond the message; left out, all.",
         ),
-        key("lookups", Kind::Several(&Kind::Name("lookups")), "Look-ups that it may ask."),
     ],
 };
 
@@ -152,28 +128,19 @@ static LIMITS: Schema = Schema {
         key("cpu", Kind::Duration(1, MINUTE), "Processor time.").or("50ms"),
         key("memory", Kind::Size(MIB, GIB), "Memory of one instance.").or("16MiB"),
         key("instances", Kind::Int(1, 10_000), "Instances at one time.").or("64"),
-        key("kv", Kind::Size(0, GIB), "Keys and values that it keeps.").or("16MiB"),
     ],
 };
 
 static FOLDER: Schema = Schema {
     about: "Plugins and the folder that they come from.",
     keys: &[
-        key("folder", Kind::Path, "The folder that modules are read from; only its owner may write there.").or("plugins"),
-        key("auto", Kind::Flag, "Modules in the folder that are not listed run too, after the listed ones, in the order of their names.").or("false"),
-        key("auto_grants", Kind::Section(&GRANTS), "What those may do."),
+        key(
+            "folder",
+            Kind::Path,
+            "The folder that modules are read from; only its owner may write there.",
+        )
+        .or("plugins"),
         key("list", Kind::Listed(&KEYS), "Plugins in the order in which they run."),
-    ],
-};
-
-static LOOKUP: Schema = Schema {
-    about: "A slow question that plugins may ask by this name, over HTTP.",
-    keys: &[
-        key("url", Kind::Template(&["key"]), "The address, with `{key}` where the key goes.")
-            .required(),
-        key("timeout", Kind::Duration(10, MINUTE), "Time for an answer.").or("2s"),
-        key("cache", Kind::Duration(0, DAY), "How long an answer is kept.").or("1m"),
-        key("rate", Kind::Rate, "The most that is asked."),
     ],
 };
 
@@ -184,7 +151,7 @@ static LIST: Kind = Kind::Listed(&KEYS);
 static FOLDER_MAP: Kind = Kind::Section(&FOLDER);
 
 /// The keys at the top of the file.
-pub(super) const TOP: [Key; 3] = [
+pub(super) const TOP: [Key; 2] = [
     key(
         "plugins",
         Kind::Either(&LIST, &FOLDER_MAP),
@@ -196,7 +163,6 @@ pub(super) const TOP: [Key; 3] = [
         "The folder that modules are read from, where `plugins` is a list.",
     )
     .or("plugins"),
-    key("lookups", Kind::Named(&LOOKUP), LOOKUP.about),
 ];
 
 impl Plugins {
@@ -204,17 +170,14 @@ impl Plugins {
         let node = top.opt("plugins");
         if let Some(Node { value: Value::Map(_), .. }) = node {
             let section = top.section(check, "plugins", &FOLDER);
-            let grants = section.section(check, "auto_grants", &GRANTS);
             return Self {
                 folder: section.opt_path(check, "folder").unwrap_or_default(),
-                auto: section.flag(check, "auto"),
-                auto_grants: Grants::read(check, &grants),
                 list: PluginConfig::read_all(check, section.opt("list")),
             };
         }
         let folder = top.opt_path(check, "plugin_folder").unwrap_or_default();
         let list = PluginConfig::read_all(check, node);
-        Self { folder, auto: false, auto_grants: Grants::default(), list }
+        Self { folder, list }
     }
 }
 
@@ -265,7 +228,6 @@ impl PluginConfig {
                 cpu: limits.duration(check, "cpu"),
                 memory_bytes: limits.size(check, "memory"),
                 instances: limits.int(check, "instances"),
-                kv_bytes: limits.size(check, "kv"),
             },
             sha256: read_sha256(check, &section),
         }
@@ -311,34 +273,7 @@ impl Grants {
             fork: section.int(check, "fork"),
             targets: section.names(check, "targets", Kindred::Target).unwrap_or_default(),
             imports: section.has("imports").then_some(imports),
-            lookups: section.names(check, "lookups", Kindred::Lookup).unwrap_or_default(),
         }
-    }
-}
-
-impl LookupConfig {
-    /// Reads all of `lookups`.
-    pub(super) fn read_all(check: &mut Check, top: &Section<'_>) -> Vec<Self> {
-        let mut lookups = Vec::new();
-        for (name, place, node) in top.named(check, "lookups") {
-            let section = Section::open(check, &LOOKUP, node, format!("lookups.{name}"));
-            let url = section.opt_template(check, "url");
-            let url = url.as_ref().map_or("", super::address_template::AddressTemplate::source);
-            let known = url.starts_with("https://") || url.starts_with("http://");
-            if section.has("url") && !(known && url.contains("{key}")) {
-                let path = section.at("url");
-                check
-                    .error(place, format!("{path} is an http or https address with {{key}} in it"));
-            }
-            lookups.push(Self {
-                name,
-                url: url.into(),
-                timeout: section.duration(check, "timeout"),
-                cache: section.duration(check, "cache"),
-                rate: section.rate(check, "rate"),
-            });
-        }
-        lookups
     }
 }
 

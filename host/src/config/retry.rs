@@ -14,8 +14,6 @@ pub struct Retry {
     pub delays: Delays,
     /// Time since acceptance after which the delivery has failed.
     pub give_up: Duration,
-    /// Time since acceptance after which a mail's sender is told of the delay (RFC 3464 `delayed`).
-    pub delay_notice: Option<Duration>,
 }
 
 /// Pauses between attempts.
@@ -77,11 +75,6 @@ pub(super) static KEYS: Schema = Schema {
             "Time since acceptance after which a delivery has failed.",
         )
         .or("2d"),
-        key(
-            "delay_notice",
-            Kind::Duration(MINUTE, 7 * DAY),
-            "Time since acceptance after which the sender of a mail is told of the delay; 4h is usual.",
-        ),
     ],
 };
 
@@ -118,7 +111,6 @@ impl Retry {
             Delays::Growing { first, factor: section.decimal(check, "factor"), max }
         };
         let give_up = section.duration(check, "give_up");
-        let delay_notice = section.opt_duration(check, "delay_notice");
-        Self { delays, give_up, delay_notice }
+        Self { delays, give_up }
     }
 }

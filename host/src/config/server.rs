@@ -9,7 +9,7 @@ use message::Address;
 
 use super::check::{Check, Kindred};
 use super::keys::{DAY, GIB, HOUR, Key, Kind, MIB, MINUTE, SECOND, Schema, key};
-use super::scalar::{Name, Secret};
+use super::scalar::Name;
 use super::section::Section;
 
 /// `node`.
@@ -67,10 +67,8 @@ pub struct JournalConfig {
 /// `admin`: how this node is watched and steered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Health, metrics and, with the token, everything else.
+    /// Health and metrics.
     pub http: Option<SocketAddr>,
-    /// What an HTTP client must show for more than health and metrics.
-    pub token: Option<Secret>,
     /// The socket that the command line uses; mode 0600.
     pub socket: PathBuf,
 }
@@ -82,8 +80,6 @@ pub struct LogConfig {
     pub filter: Arc<str>,
     /// How a record looks.
     pub format: LogFormat,
-    /// Whether addresses are written as they are.
-    pub addresses: LogAddresses,
 }
 
 /// How a log record looks.
@@ -95,15 +91,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// How addresses look in logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogAddresses {
-    /// A keyed hash and the last two digits.
-    Hashed,
-    /// As they are.
-    Clear,
-}
-
 /// `bounces`: how senders of mail hear of failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounces {
@@ -111,8 +98,6 @@ pub struct Bounces {
     pub via: Name,
     /// The mailbox in their `From` field.
     pub from: Address,
-    /// The domain of the envelope senders whose bounces come back to us, if any.
-    pub return_domain: Option<Arc<str>>,
 }
 
 static NODE: Schema = Schema {
@@ -184,13 +169,7 @@ static JOURNAL: Schema = Schema {
 static ADMIN: Schema = Schema {
     about: "How this node is watched and steered.",
     keys: &[
-        key(
-            "http",
-            Kind::Socket,
-            "Address of health, metrics and, with the token, everything else.",
-        )
-        .restart(),
-        key("token", Kind::Secret, "What an HTTP client shows for more than health and metrics."),
+        key("http", Kind::Socket, "Address of health and metrics.").restart(),
         key("socket", Kind::Path, "The socket of the command line.").or("wirepost.sock").restart(),
     ],
 };
@@ -200,7 +179,6 @@ static LOG: Schema = Schema {
     keys: &[
         key("filter", Kind::Text, "Which records: `error`, `warn`, `info`, `debug`, `trace`, or by module: `wirepost=debug,info`.").or("info"),
         key("format", Kind::Word(&["human", "json"]), "One line for people, or one JSON object.").or("human").restart(),
-        key("addresses", Kind::Word(&["hashed", "clear"]), "`hashed` shows a keyed hash and the last two digits.").or("hashed"),
     ],
 };
 
@@ -209,11 +187,6 @@ static BOUNCES: Schema = Schema {
     keys: &[
         key("via", Kind::Name("connectors"), "The SMTP connector that carries bounces.").required(),
         key("from", Kind::Octets(254), "The mailbox in their `From` field.").required(),
-        key(
-            "return_domain",
-            Kind::Octets(255),
-            "The domain of the envelope senders that we give to mail made from SMS, so that bounces become receipts.",
-        ),
     ],
 };
 
@@ -302,8 +275,7 @@ impl AdminConfig {
     pub(super) fn read(check: &mut Check, top: &Section<'_>) -> Self {
         let section = top.section(check, "admin", &ADMIN);
         let http = section.sockets(check, "http").into_iter().next();
-        let token = section.opt_secret(check, "token");
-        if let (Some(http), None) = (http, &token)
+        if let Some(http) = http
             && !http.ip().is_loopback()
         {
             check.warning(
@@ -315,7 +287,7 @@ impl AdminConfig {
             );
         }
         let socket = section.opt_path(check, "socket").unwrap_or_default();
-        Self { http, token, socket }
+        Self { http, socket }
     }
 }
 
@@ -338,11 +310,6 @@ impl LogConfig {
                 "format",
                 &[("human", LogFormat::Human), ("json", LogFormat::Json)],
             ),
-            addresses: section.word(
-                check,
-                "addresses",
-                &[("hashed", LogAddresses::Hashed), ("clear", LogAddresses::Clear)],
-            ),
         }
     }
 }
@@ -359,8 +326,7 @@ impl Bounces {
             let place = section.opt("from").map_or(section.place, |node| node.place);
             check.error(place, format!("bounces.from: \"{from}\" is not a mailbox"));
         }
-        let return_domain = hostname(check, &section, "return_domain");
-        Some(Self { via, from: Address::mailbox(from), return_domain })
+        Some(Self { via, from: Address::mailbox(from) })
     }
 }
 

@@ -275,15 +275,19 @@ fn secrets_come_from_the_environment_and_from_files() {
     fs::write(&secret, "s3cret\n").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let path = folder.path().join("wirepost.yaml");
-    fs::write(&path, "admin: { token: { file: secret } }\naccounts: { a: { smtp: { username: u, password: { env: PATH } } } }").unwrap();
+    fs::write(&path, "accounts: { a: { smtp: { username: u, password: { env: PATH } } }, b: { smtp: { username: b, password: { file: secret } } } }").unwrap();
     let loaded = load(&path, CheckOptions::default());
     assert_eq!(loaded.findings, []);
     let config = loaded.config.unwrap();
-    assert_eq!(config.admin.token.unwrap().reveal(), "s3cret");
+    assert_eq!(config.accounts["b"].smtp.as_ref().unwrap().password.reveal(), "s3cret");
     let account = config.accounts["a"].smtp.as_ref().unwrap();
     assert_eq!(account.password.reveal(), std::env::var("PATH").unwrap());
     assert_eq!(config.files, [secret, path.clone()]);
-    fs::write(&path, "admin: { token: { env: WIREPOST_TEST_UNSET } }").unwrap();
+    fs::write(
+        &path,
+        "accounts: { a: { smtp: { username: u, password: { env: WIREPOST_TEST_UNSET } } } }",
+    )
+    .unwrap();
     let loaded = load(&path, CheckOptions::default());
     assert!(loaded.findings[0].message.contains("WIREPOST_TEST_UNSET is not set"));
 }
@@ -504,10 +508,9 @@ listeners:
 domains: { sms.example.org: { phone: international } }
 accounts: { a: { smpp: { system_id: a, password: { env: A } }, smtp: { username: a, password: { env: A } }, source: {}, dest: {} } }
 connectors:
-  c: { smpp: { host: h, system_id: c, password: { env: A }, reconnect: {}, tls: {}, data_coding_0: {}, status: {} }, breaker: {}, retry: {} }
+  c: { smpp: { host: h, system_id: c, password: { env: A }, reconnect: {}, tls: {}, data_coding_0: {}, status: {} }, retry: {} }
   r: { smtp: { host: [{ host: h }], timeouts: {}, tls_files: {}, auth: { username: u, password: { env: A } } } }
-lookups: { l: { url: 'https://example.org/{key}' } }
-plugins: { auto_grants: {}, list: [{ name: p, module: p.wasm, grants: {}, limits: {} }] }
+plugins: { list: [{ name: p, module: p.wasm, grants: {}, limits: {} }] }
 routes:
   - { name: a, when: { size: {} }, to: r, convert: {}, rewrite: {}, retry: {} }
   - { name: b, to: { reject: {} } }

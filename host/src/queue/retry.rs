@@ -31,11 +31,7 @@ mod tests {
 
     fn retry() -> Retry {
         let delays = [10, 30, 60].map(Duration::from_secs).to_vec();
-        Retry {
-            delays: Delays::List(delays),
-            give_up: Duration::from_secs(3600),
-            delay_notice: None,
-        }
+        Retry { delays: Delays::List(delays), give_up: Duration::from_secs(3600) }
     }
 
     #[test]

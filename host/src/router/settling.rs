@@ -359,11 +359,7 @@ pub(super) fn state_at(target: &str) -> u8 {
 /// For accounts, which have no schedule of their own: a bound ESME that answered "later".
 fn default_retry() -> Retry {
     let delays = [5, 15, 60, 300].map(Duration::from_secs).to_vec();
-    Retry {
-        delays: crate::config::Delays::List(delays),
-        give_up: Duration::from_secs(86_400),
-        delay_notice: None,
-    }
+    Retry { delays: crate::config::Delays::List(delays), give_up: Duration::from_secs(86_400) }
 }
 
 /// A cause in one line.

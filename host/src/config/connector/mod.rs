@@ -32,8 +32,6 @@ pub struct Connector {
     pub queue_max: u32,
     /// What happens after a temporary failure, where the route says nothing.
     pub retry: Arc<Retry>,
-    /// When it is left alone for a while.
-    pub breaker: Breaker,
 }
 
 /// What a connector speaks.
@@ -43,15 +41,6 @@ pub enum ConnectorKind {
     Smpp(Box<SmppConnector>),
     /// Mail relays.
     Smtp(Box<SmtpConnector>),
-}
-
-/// `breaker`: consecutive failures of the connector itself, and the pause after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Breaker {
-    /// Failures in a row that open it.
-    pub failures: u32,
-    /// How long nothing is sent; then one delivery tries the way.
-    pub pause: Duration,
 }
 
 /// `connectors.NAME.smpp`.
@@ -95,8 +84,6 @@ pub struct SmppConnector {
     pub concat: Concat,
     /// Whether optional parameters are sent.
     pub tlvs: Tlvs,
-    /// How message ids in receipts relate to those in submit answers.
-    pub id_format: IdFormat,
     /// What command statuses mean here, where it differs from the default table.
     pub status: BTreeMap<u32, StatusClass>,
     /// Type of number and numbering plan for senders that have none.
@@ -109,10 +96,6 @@ pub struct SmppConnector {
     pub on_unknown_outcome: OnUnknownOutcome,
     /// All parts may go over another target although some were sent over this one.
     pub resend_whole: bool,
-    /// Concatenated messages from the SMSC are put together.
-    pub reassemble: bool,
-    /// How long their parts wait for one another.
-    pub reassemble_within: Duration,
 }
 
 /// `reconnect`: the pause doubles from `min` to `max`, with jitter.
@@ -156,21 +139,6 @@ pub enum Tlvs {
     Always,
     /// Never.
     Never,
-}
-
-/// How message ids in receipts relate to those in submit answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdFormat {
-    /// Learnt from the first receipts.
-    Auto,
-    /// Decimal in both.
-    Dec,
-    /// Hexadecimal in the answer, decimal in the receipt.
-    HexDec,
-    /// Decimal in the answer, hexadecimal in the receipt.
-    DecHex,
-    /// The same octets in both.
-    Exact,
 }
 
 /// What a command_status means for a delivery.

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use message::text::Alphabet;
 
 use super::{
-    Breaker, ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome,
-    Reconnect, RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass,
-    TlsPolicy, Tlvs,
+    ClientTls, Concat, Connector, ConnectorKind, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
+    SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy, Tlvs,
 };
 use crate::config::account::{BIND_TYPES, NUMBERING, one_second_of};
 use crate::config::check::Check;
-use crate::config::keys::{DAY, HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
+use crate::config::keys::{HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
 use crate::config::listener::VERSIONS;
 use crate::config::retry::{self, Retry};
 use crate::config::section::{Section, find_word, parse_int};
@@ -35,21 +34,6 @@ static KEYS: Schema = Schema {
             "Deliveries that may wait for it before doors answer \"later\".",
         )
         .or("1000000"),
-        key("breaker", Kind::Section(&BREAKER), BREAKER.about),
-    ],
-};
-
-static BREAKER: Schema = Schema {
-    about: "When it is left alone for a while.",
-    keys: &[
-        key(
-            "failures",
-            Kind::Int(1, 10_000),
-            "Failures of the connector itself, in a row, after which nothing is sent.",
-        )
-        .or("10"),
-        key("pause", Kind::Duration(SECOND, HOUR), "How long; then one delivery tries the way.")
-            .or("30s"),
     ],
 };
 
@@ -76,15 +60,12 @@ static SMPP: Schema = Schema {
         key("data_coding_0", Kind::Either(&Kind::Word(ALPHABET_WORDS), &Kind::Section(&DIRECTIONS)), "What data_coding 0 means there; one word, or one for each direction.").or("gsm"),
         key("concat", Kind::Word(&["udh8", "udh16", "payload", "sar"]), "How a text that is longer than one SMS is sent.").or("udh8"),
         key("tlvs", Kind::Word(&["auto", "always", "never"]), "Whether optional parameters are sent; `auto` leaves them out for 3.3 and after a refusal.").or("auto"),
-        key("id_format", Kind::Word(&["auto", "dec", "hex-dec", "dec-hex", "exact"]), "How message ids in receipts relate to those in submit answers; `hex-dec` is hexadecimal in the answer.").or("auto"),
         key("status", Kind::MapOf("a command_status such as 0x45", &Kind::Word(&["temporary", "permanent", "throttle", "connector", "success"])), "What a command_status means here, where it differs from the usual."),
         key("source", Kind::Section(&NUMBERING), "Type of number for senders that have none."),
         key("dest", Kind::Section(&NUMBERING), "Type of number for recipients that have none."),
         key("service_type", Kind::Octets(5), "service_type of what is sent."),
         key("on_unknown_outcome", Kind::Word(&["resend", "hold", "fail"]), "What happens to a message whose answer never came; `resend` may make a duplicate, and says so.").or("resend"),
         key("resend_whole", Kind::Flag, "All parts may go elsewhere although some were sent here.").or("false"),
-        key("reassemble", Kind::Flag, "Concatenated messages from the SMSC are put together.").or("true"),
-        key("reassemble_within", Kind::Duration(SECOND, DAY), "How long their parts wait for one another.").or("5m"),
     ],
 };
 
@@ -253,11 +234,6 @@ impl Connector {
                 }
                 false => Arc::clone(usual_retry),
             };
-            let breaker = section.section(check, "breaker", &BREAKER);
-            let breaker = Breaker {
-                failures: breaker.int(check, "failures"),
-                pause: breaker.duration(check, "pause"),
-            };
             let burst = burst.unwrap_or(rate.map_or(1, one_second_of));
             let queue_max = section.int(check, "queue_max");
             // Without a password nothing is built: that mistake is noted already.
@@ -265,7 +241,7 @@ impl Connector {
                 check.forgive(&name);
                 continue;
             };
-            connectors.push(Self { name, kind, rate, burst, queue_max, retry, breaker });
+            connectors.push(Self { name, kind, rate, burst, queue_max, retry });
         }
         connectors
     }
@@ -298,15 +274,12 @@ impl SmppConnector {
             data_coding_0_in,
             concat: section.word(check, "concat", &CONCATS),
             tlvs: section.word(check, "tlvs", &TLVS),
-            id_format: section.word(check, "id_format", &ID_FORMATS),
             status: read_status(check, section),
             source: Numbering::read(check, section, "source"),
             dest: Numbering::read(check, section, "dest"),
             service_type: section.text(check, "service_type"),
             on_unknown_outcome: section.word(check, "on_unknown_outcome", &UNKNOWN_OUTCOMES),
             resend_whole: section.flag(check, "resend_whole"),
-            reassemble: section.flag(check, "reassemble"),
-            reassemble_within: section.duration(check, "reassemble_within"),
         };
         warn_of_long_credentials(check, section, &smpp);
         Some(smpp)
@@ -322,14 +295,6 @@ const CONCATS: [(&str, Concat); 4] = [
 
 const TLVS: [(&str, Tlvs); 3] =
     [("auto", Tlvs::Auto), ("always", Tlvs::Always), ("never", Tlvs::Never)];
-
-const ID_FORMATS: [(&str, IdFormat); 5] = [
-    ("auto", IdFormat::Auto),
-    ("dec", IdFormat::Dec),
-    ("hex-dec", IdFormat::HexDec),
-    ("dec-hex", IdFormat::DecHex),
-    ("exact", IdFormat::Exact),
-];
 
 const UNKNOWN_OUTCOMES: [(&str, OnUnknownOutcome); 3] = [
     ("resend", OnUnknownOutcome::Resend),

@@ -165,8 +165,6 @@ pub struct RouteOptions {
     pub quiet: Vec<TimeWindow>,
     /// Whether receipts are asked for.
     pub receipts: Receipts,
-    /// Messages to one recipient keep their order even across retries.
-    pub order_by_recipient: bool,
 }
 
 impl RouteOptions {

@@ -50,12 +50,6 @@ static KEYS: Schema = Schema {
             "Whether targets are asked for receipts; `as-wished` if the sender wants to know.",
         )
         .or("as-wished"),
-        key(
-            "order",
-            Kind::Word(&["none", "recipient"]),
-            "`recipient` keeps messages to one recipient in order across retries too.",
-        )
-        .or("none"),
     ],
 };
 
@@ -469,7 +463,6 @@ fn read_options(check: &mut Check, section: &Section<'_>) -> Option<RouteOptions
         rewrite_from: rewrite.opt_template(check, "from"),
         quiet: section.several(check, "quiet", TimeWindow::parse),
         receipts: section.word(check, "receipts", &RECEIPTS),
-        order_by_recipient: section.word(check, "order", &[("none", false), ("recipient", true)]),
     })
 }
 
