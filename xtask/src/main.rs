@@ -1,7 +1,9 @@
+//! What a newcomer and CI run: `cargo xtask test|demo|plugins|interop|bench|soak`.
 //!
 //! It knows the host only as a binary, so that it compiles in seconds.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a person")]
 
+mod bench;
 mod demo;
 mod interop;
 mod plugins;
@@ -16,6 +18,7 @@ cargo xtask test              all that must pass before a change lands
 cargo xtask demo [--once]     the router between two simulators, with some traffic
 cargo xtask plugins           builds all plugins for wasm32 into target/plugins
 cargo xtask interop           the router beside mail and SMS software of others
+cargo xtask bench [--short]   messages a second, processor time and latencies
 cargo xtask soak [ROUNDS]     kills the router under load, again and again";
 
 fn main() -> ExitCode {
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
             plugins::build().map(|folder| println!("plugins are in {}", folder.display()))
         }
         ["interop"] => interop::run(),
+        ["bench"] => bench::run(false),
+        ["bench", "--short"] => bench::run(true),
         ["soak"] => soak::run("10"),
         ["soak", rounds] => soak::run(rounds),
         ["help" | "--help" | "-h"] => {
