@@ -67,3 +67,6 @@ fn begin(
         Conversation::new(Arc::clone(router), Arc::clone(settings), Arc::clone(gate), peer);
     router.tasks.spawn("smtp.session", conversation.run(socket));
 }
+
+#[cfg(test)]
+mod tests;
