@@ -1,1 +1,3 @@
 //! Whole-host tests.
+
+mod crash;

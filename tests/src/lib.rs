@@ -1,1 +1,3 @@
 //! The harness of the whole-host tests.
+
+pub mod crash;
