@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use message::{Content, Message, Recipient, Wish};
+use message::{Content, Message, Protocol, Recipient, Wish};
 use smtp::client::{Envelope, RecipientOutcome, Stage, Verdict};
 use smtp::{Body, MailParams, Mailbox, Notify, OriginalRecipient, RcptParams, Reply, Ret};
 use smtp::{ReversePath, Xtext};
@@ -40,7 +40,7 @@ impl Group {
         let doubtful = self.items.iter().any(|queued| queued.delivery.doubtful);
         let recipients = self.items.iter().filter_map(|queued| {
             let recipient = &queued.delivery.recipient;
-            let params = rcpt_params(recipient, queued.delivery.answers);
+            let params = rcpt_params(message.origin.protocol, recipient, queued.delivery.answers);
             Some((Mailbox::parse(&recipient.address.value).ok()?, params))
         });
         Some(Envelope {
@@ -114,10 +114,12 @@ fn mail_params(message: &Message) -> MailParams {
     }
 }
 
-fn rcpt_params(recipient: &Recipient, answers: Answers) -> RcptParams {
+fn rcpt_params(origin: Protocol, recipient: &Recipient, answers: Answers) -> RcptParams {
     let Wish { success, failure, delay } = recipient.wish;
     let notify = match recipient.wish {
         _ if answers == Answers::Copy => Some(Notify::NEVER),
+        // The sender of an SMS has its receipt as soon as the relay takes the mail.
+        _ if origin == Protocol::Smpp => None,
         // What a relay does without being asked.
         Wish::FAILURE => None,
         _ => Some(Notify { success, failure, delay }),
@@ -158,7 +160,7 @@ fn cause_of(reply: &Reply, local: bool, peer: &Arc<str>) -> Cause {
 mod tests {
     use std::collections::BTreeMap;
 
-    use message::{Address, MessageId, Origin, Protocol, Timestamp};
+    use message::{Address, MessageId, Origin, Timestamp};
 
     use super::*;
     use crate::delivery::Delivery;

@@ -46,7 +46,7 @@ impl Host {
              listeners: {{ mail: {{ smtp: {{ bind: '127.0.0.1:0', hostname: gw.example, allow: 127.0.0.0/8{smtp} }} }} }}\n\
              bounces: {{ via: relay, from: postmaster@gw.example }}\n\
              connectors: {{ relay: {{ smtp: {{ host: 127.0.0.1, port: {port}, connections_max: 4{connector} }}, \
-               retry: {{ delays: 1s }}, breaker: {{ failures: 1, pause: 1s }} }} }}\n\
+               retry: {{ delays: 1s }} }} }}\n\
              routes: [{{ name: all, to: relay }}]\n",
             folder.path().join("wirepost.sock").display(),
         );
