@@ -53,10 +53,10 @@ pub enum SpoolPlace {
     Memory,
 }
 
-/// `journal`: one JSON line for every message's fate, in a file of its own.
+/// `journal`: what happened to every message, as lines of JSON in the files of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalConfig {
-    /// The file.
+    /// The folder.
     pub path: PathBuf,
     /// Octets at which a new file begins.
     pub file_bytes_max: u64,
@@ -158,11 +158,18 @@ static SPOOL: Schema = Schema {
 };
 
 static JOURNAL: Schema = Schema {
-    about: "One JSON line for every message's fate, in a file of its own.",
+    about: "What happened to every message, as lines of JSON; `wirepost trace` reads it.",
     keys: &[
-        key("path", Kind::Path, "The file.").required().restart(),
+        key("path", Kind::Path, "Folder of its files, named by the time of their first line.")
+            .required()
+            .restart(),
         key("file_max", Kind::Size(MIB, 64 * GIB), "Size at which a new file begins.").or("100MiB"),
-        key("files_max", Kind::Int(1, 10_000), "Files that are kept.").or("10"),
+        key(
+            "files_max",
+            Kind::Int(1, 10_000),
+            "Files that are kept; the oldest go when all take more than so many full ones.",
+        )
+        .or("10"),
     ],
 };
 
