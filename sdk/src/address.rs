@@ -84,21 +84,19 @@ impl Address {
         Self { value: value.into(), kind: Kind::ShortCode, ton: 3, npi: 0 }
     }
 
-    /// Reads an address as a person writes it: `@` makes a mailbox, `+` and digits a number, three to six
-    /// digits a short code, more digits a number, anything else an alphanumeric sender.
+    /// Reads an address as a person writes it: `@` makes a mailbox, any letter an alphanumeric sender, `+` or
+    /// more than six digits a telephone number, fewer a short code.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
-        let digits = text.strip_prefix('+').unwrap_or(text);
-        let numeric = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        if text.contains('@') || text.is_empty() {
+        if text.is_empty() || text.contains('@') {
             Self::mailbox(text)
-        } else if numeric && (text.starts_with('+') || digits.len() > 6) {
-            Self::phone(text)
-        } else if numeric && digits.len() >= 3 {
-            Self::short_code(text)
-        } else {
+        } else if text.chars().any(|c| !c.is_ascii_digit() && c != '+') {
             Self::alphanumeric(text)
+        } else if text.starts_with('+') || text.len() > 6 {
+            Self::phone(text)
+        } else {
+            Self::short_code(text)
         }
     }
 
@@ -175,6 +173,6 @@ mod tests {
         check("0612345678", Kind::Phone, 0);
         check("33700", Kind::ShortCode, 3);
         check("ACME", Kind::Alphanumeric, 5);
-        check("12", Kind::Alphanumeric, 5);
+        check("12", Kind::ShortCode, 3);
     }
 }

@@ -9,7 +9,10 @@ use crate::bindings::wirepost::plugin as host;
 use crate::bindings::wirepost::plugin::types as wit;
 use crate::log::Level;
 use crate::targets::TargetState;
-use crate::{Address, Content, Envelope, Error, Header, Kind, Part, Plugin, Protocol, Reply, Stage, Value, Verdict};
+use crate::{
+    Address, Content, Envelope, Error, Header, Kind, Part, Plugin, Protocol, Reply, Stage, Value,
+    Verdict,
+};
 
 pub use crate::bindings::exports::wirepost::plugin::lifecycle::Guest as Lifecycle;
 pub use crate::bindings::exports::wirepost::plugin::on_message::Guest as OnMessage;
@@ -20,7 +23,10 @@ pub use wit::{Envelope as HostEnvelope, Verdict as HostVerdict};
 ///
 /// # Errors
 /// What is wrong with the configuration.
-pub fn init<P: Plugin>(slot: &'static LocalKey<RefCell<Option<P>>>, config: &str) -> Result<(), String> {
+pub fn init<P: Plugin>(
+    slot: &'static LocalKey<RefCell<Option<P>>>,
+    config: &str,
+) -> Result<(), String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| std::panic::set_hook(Box::new(report_panic)));
     let config = crate::parse_config(config)?;
@@ -198,7 +204,11 @@ pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(),
     host::kv::set(key, value, ttl_ms).map_err(Into::into)
 }
 
-pub(crate) fn kv_set_if_absent(key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<bool, Error> {
+pub(crate) fn kv_set_if_absent(
+    key: &str,
+    value: &[u8],
+    ttl_ms: Option<u64>,
+) -> Result<bool, Error> {
     host::kv::set_if_absent(key, value, ttl_ms).map_err(Into::into)
 }
 
@@ -273,13 +283,23 @@ impl From<Level> for host::log::Level {
 
 impl From<wit::Address> for Address {
     fn from(address: wit::Address) -> Self {
-        Self { value: address.value, kind: Kind::from_code(address.kind), ton: address.ton, npi: address.npi }
+        Self {
+            value: address.value,
+            kind: Kind::from_code(address.kind),
+            ton: address.ton,
+            npi: address.npi,
+        }
     }
 }
 
 impl From<&Address> for wit::Address {
     fn from(address: &Address) -> Self {
-        Self { value: address.value.clone(), kind: address.kind.code(), ton: address.ton, npi: address.npi }
+        Self {
+            value: address.value.clone(),
+            kind: address.kind.code(),
+            ton: address.ton,
+            npi: address.npi,
+        }
     }
 }
 

@@ -62,6 +62,9 @@ pub use verdict::{Reply, Verdict};
 /// What a plugin usually needs, in one line.
 pub mod prelude {
     pub use crate::verdict::{accept, defer, drop_message, hold, next, reject, route, route_any};
-    pub use crate::{Address, Answers, Content, Error, Failure, Kind, Message, Plugin, Result, Stage, Value, Verdict};
+    pub use crate::{
+        Address, Answers, Content, Error, Failure, Kind, Message, Plugin, Result, Stage, Value,
+        Verdict,
+    };
     pub use crate::{clock, filter, kv, log, metrics, plugin, random, tables, targets};
 }

@@ -69,7 +69,10 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`Error::Denied`] for one outside the granted patterns, [`Error::Exhausted`] over 1,000,
     /// [`Error::Invalid`] for none or for one that cannot be an address.
-    pub fn set_recipients<A: Into<Address>>(&mut self, to: impl IntoIterator<Item = A>) -> Result<(), Error> {
+    pub fn set_recipients<A: Into<Address>>(
+        &mut self,
+        to: impl IntoIterator<Item = A>,
+    ) -> Result<(), Error> {
         let to: Vec<Address> = to.into_iter().map(Into::into).collect();
         self.handle.set_recipients(&to)
     }
@@ -78,14 +81,24 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`Error::NotFound`] if `old` is not a recipient, else as [`Message::set_recipients`].
-    pub fn replace_recipient(&mut self, old: &Address, new: impl Into<Address>) -> Result<(), Error> {
+    pub fn replace_recipient(
+        &mut self,
+        old: &Address,
+        new: impl Into<Address>,
+    ) -> Result<(), Error> {
         self.handle.replace_recipient(old, &new.into())
     }
 
     /// The text of a short message, or of the best text part of a mail; empty if there is none.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.text.get_or_init(|| if self.env.text_bytes == 0 { String::new() } else { self.handle.text().unwrap_or_default() })
+        self.text.get_or_init(|| {
+            if self.env.text_bytes == 0 {
+                String::new()
+            } else {
+                self.handle.text().unwrap_or_default()
+            }
+        })
     }
 
     /// The text from now on. A mail loses its HTML alternative; for a short message the alphabet and the

@@ -57,7 +57,9 @@ impl IntoVerdict for Result<Verdict> {
 pub struct NoConfig;
 
 impl<'de> serde::Deserialize<'de> for NoConfig {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Self, D::Error> {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Nothing {}
@@ -74,7 +76,10 @@ pub fn parse_config<C: DeserializeOwned>(json: &str) -> std::result::Result<C, S
     match serde_json::from_str(json) {
         Ok(config) => Ok(config),
         // A unit configuration is `null` to serde, an empty block to an operator.
-        Err(error) => (json == "{}").then(|| serde_json::from_str("null").ok()).flatten().ok_or_else(|| error.to_string()),
+        Err(error) => (json == "{}")
+            .then(|| serde_json::from_str("null").ok())
+            .flatten()
+            .ok_or_else(|| error.to_string()),
     }
 }
 
@@ -111,7 +116,9 @@ macro_rules! plugin {
             struct Module;
 
             impl $crate::guest::Lifecycle for Module {
-                fn init(config: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
+                fn init(
+                    config: ::std::string::String,
+                ) -> ::std::result::Result<(), ::std::string::String> {
                     $crate::guest::init(&PLUGIN, &config)
                 }
             }
@@ -120,12 +127,13 @@ macro_rules! plugin {
                 fn process(
                     message: &$crate::guest::HostMessage,
                     envelope: $crate::guest::HostEnvelope,
-                ) -> ::std::result::Result<$crate::guest::HostVerdict, ::std::string::String> {
+                ) -> ::std::result::Result<$crate::guest::HostVerdict, ::std::string::String>
+                {
                     $crate::guest::process(&PLUGIN, message, envelope)
                 }
             }
 
-            $crate::bindings::export_plugin!(Module with_types_in $crate::bindings);
+    $crate::bindings::export_plugin!(Module with_types_in $crate::bindings);
 
             const PARTS: &[&str] = &$crate::manifest_parts!();
 
@@ -153,7 +161,10 @@ macro_rules! filter {
                 ::std::result::Result::Ok(Self)
             }
 
-            fn process(&mut self, message: &mut $crate::Message<'_>) -> $crate::Result<$crate::Verdict> {
+            fn process(
+                &mut self,
+                message: &mut $crate::Message<'_>,
+            ) -> $crate::Result<$crate::Verdict> {
                 $crate::IntoVerdict::into_verdict($function(message))
             }
         }

@@ -21,6 +21,7 @@ use super::verdict;
 
 /// A plugin's hold of a message: its number stands for a message of the session.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it within this folder")]
 pub enum Handle {}
 
 /// Octets of a mail up to which its text is looked for before it is asked for.

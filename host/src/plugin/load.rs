@@ -15,7 +15,7 @@ use super::fault::{Fault, LoadError, LoadStep};
 use super::instance::Instance;
 use super::kv::PluginKv;
 use super::module::{API, Module};
-use super::plugin::Plugin;
+use super::loaded::Plugin;
 use super::selftest;
 use super::session::{Context, Shared};
 use crate::config::PluginConfig;

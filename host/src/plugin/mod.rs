@@ -9,7 +9,7 @@ mod env;
 mod fault;
 mod module;
 mod load;
-mod plugin;
+mod loaded;
 mod selftest;
 mod instance;
 mod session;
@@ -28,4 +28,4 @@ pub use judgement::{
 pub use kv::Claims;
 pub use load::{Host, Options, StartError};
 pub use module::{MODULE_BYTES_MAX, Manifest, Module};
-pub use plugin::Plugin;
+pub use loaded::Plugin;

@@ -16,7 +16,7 @@ use super::env::{HostEnv, KvFound, LogLevel, LogLine, Metric, TargetState};
 use super::fault::{Fault, LoadError, LoadStep};
 use super::judgement::{Call, Stage};
 use super::kv::PluginKv;
-use super::plugin::Plugin;
+use super::loaded::Plugin;
 
 const MAIL: &[u8] = b"From: <self-test@example.org>\r\nTo: <self-test@example.com>\r\n\
 Subject: Self-test\r\nDate: Wed, 1 Jan 2025 00:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n\r\n\
