@@ -27,5 +27,8 @@ pub use judgement::{
 };
 pub use kv::Claims;
 pub use load::{Host, Options, StartError};
-pub use module::{MODULE_BYTES_MAX, Manifest, Module};
 pub use loaded::Plugin;
+pub use module::{MODULE_BYTES_MAX, Manifest, Module};
+
+#[cfg(test)]
+mod tests;

@@ -267,7 +267,7 @@ fn componentize(octets: &[u8]) -> Result<Bytes, LoadError> {
         wit_component::ComponentEncoder::default()
             .validate(true)
             .module(octets)
-            .and_then(|encoder| encoder.encode())
+            .and_then(wit_component::ComponentEncoder::encode)
     });
     let reason = match encoded {
         Ok(Ok(component)) => return Ok(component.into()),

@@ -186,6 +186,10 @@ impl<'a> Handle<'a> {
         Ok(Handle::new(self.edited(), answers, self.run))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "emitting takes the fork away from the plugin"
+    )]
     pub(crate) fn emit(fork: Handle<'static>, outcome: Verdict) -> Result<u64, Error> {
         if matches!(outcome, Verdict::Other(..)) {
             return Err(Error::Invalid);

@@ -48,7 +48,11 @@ impl<P: Plugin> Harness<P> {
     ///
     /// # Errors
     /// What would refuse the module: the configuration, or `new` itself.
-    pub fn new(config: impl ToString) -> Result<Self> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a literal or `json!` is handed over as it is"
+    )]
+    pub fn new<C: ToString>(config: C) -> Result<Self> {
         let mut world = World::default();
         let config = parse_config(&config.to_string())?;
         let (plugin, _) = world.during(|| P::new(config));

@@ -1,0 +1,64 @@
+//! Octets that are no plugin: an answer, never a panic.
+
+use bytes::Bytes;
+
+use super::{World, config, host_env, module};
+use crate::plugin::{LoadStep, Module};
+
+#[track_caller]
+fn check(octets: Bytes, step: LoadStep, part: &str) {
+    let error = Module::read(&octets, None).unwrap_err();
+    assert_eq!(error.step, step, "{error}");
+    assert!(error.to_string().contains(part), "{error}");
+}
+
+#[test]
+fn what_is_no_module_is_told_apart() {
+    check(Bytes::new(), LoadStep::Validate, "copy the file again");
+    check(Bytes::from_static(b"#!/bin/sh\n"), LoadStep::Validate, "not a WebAssembly module");
+    check(Bytes::from_static(b"\0asm\x01\0\0\0"), LoadStep::Componentize, "not a Wirepost plugin");
+    check(Bytes::from(vec![0; 17 << 20]), LoadStep::Read, "octets");
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let whole = module("trap");
+    for length in (0..whole.len()).step_by(whole.len() / 400) {
+        assert!(Module::read(&whole.slice(..length), None).is_err(), "{length} octets");
+    }
+}
+
+/// Some flips leave a module that is still good; none may do more than that.
+#[test]
+fn a_flipped_bit_never_panics() {
+    let whole = module("trap");
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    for _ in 0..300 {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = usize::try_from(state >> 20).unwrap() % whole.len();
+        let mut octets = whole.to_vec();
+        octets[at] ^= 1 << (state >> 8 & 7);
+        // What matters is that it comes back.
+        drop(Module::read(&octets.into(), None));
+    }
+}
+
+/// Modules that pass the reading go all the way, budgets included.
+#[tokio::test]
+async fn a_module_with_flipped_bits_is_run_or_refused() {
+    let world = World::new();
+    let whole = module("trap");
+    let mut config = config("trap", "{}");
+    config.limits.cpu = std::time::Duration::from_millis(100);
+    let config = std::sync::Arc::new(config);
+    let mut tried = 0;
+    for step in 1..40_usize {
+        let at = (whole.len() / 2 + step * 1009) % whole.len();
+        let mut octets = whole.to_vec();
+        octets[at] ^= 0x10;
+        tried += 1;
+        drop(super::HOST.load(&config, octets.into(), &host_env(&world)).await);
+    }
+    assert_eq!(tried, 39);
+}
