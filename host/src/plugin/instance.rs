@@ -137,12 +137,15 @@ fn fault(
     Fault::Trap { reason, backtrace }
 }
 
-/// Function names, the innermost first, without those of the panic machinery.
+/// Function names, the innermost first, without those of the panic machinery. The engine demangles only
+/// what it prints itself: `  0: 0x1a2b - module!path::function`.
 fn render(backtrace: &WasmBacktrace) -> String {
+    let printed = backtrace.to_string();
     let mut text = String::new();
-    for frame in backtrace.frames() {
-        let Some(name) = frame.func_name() else { continue };
-        if name.contains("panick") || name.contains("__rust") || name.starts_with("std::") {
+    for line in printed.lines().skip(1) {
+        let name = line.split_once(" - ").map_or(line, |(_, name)| name);
+        let name = name.split_once('!').map_or(name, |(_, name)| name).trim();
+        if ["panick", "__rust", "rust_begin", "std::"].iter().any(|part| name.contains(part)) {
             continue;
         }
         if text.len() + name.len() > BACKTRACE_BYTES_MAX {

@@ -72,7 +72,8 @@ async fn who_gives_up_waiting_leaves_nothing_behind() {
     let spin = try_load(limited, &world).await.unwrap();
     let fault = judge(&spin, &sms("spin"), &world).await.unwrap_err();
     assert_eq!(fault, Fault::Timeout(Duration::from_millis(50)));
-    let dropped = judge(&spin, &sms("spin"), &world);
+    let endless = sms("spin");
+    let dropped = judge(&spin, &endless, &world);
     let given_up = tokio::time::timeout(Duration::from_millis(5), dropped).await;
     assert!(given_up.is_err());
     assert!(judge(&spin, &sms("hello"), &world).await.is_ok());
