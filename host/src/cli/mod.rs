@@ -9,6 +9,7 @@ pub mod trace;
 pub mod queue;
 pub mod check;
 pub mod explain;
+pub mod plugin;
 pub mod load;
 pub mod send;
 pub mod sim;
@@ -57,6 +58,9 @@ enum Command {
     Queue(queue::Queue),
     /// Explain where the routes send a message.
     Explain(explain::ExplainArgs),
+    /// Make, check and try plugins.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Send one message, as a client would.
     #[command(subcommand)]
     Send(Send),
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => blocking(status::run(args)),
         Command::Trace(args) => blocking(trace::run(args)),
         Command::Queue(queue) => blocking(queue::run(queue)),
+        Command::Plugin(command) => blocking(plugin::run(command)),
         Command::Send(Send::Smtp(args)) => tool(send::smtp::run(args)),
         Command::Send(Send::Smpp(args)) => tool(send::smpp::run(args)),
         Command::Sim(Sim::Smsc(args)) => tool(sim::smsc::run(args)),

@@ -154,7 +154,23 @@ fn render(backtrace: &WasmBacktrace) -> String {
         if !text.is_empty() {
             text.push_str(" < ");
         }
-        text.push_str(name);
+        push_without_hashes(&mut text, name);
     }
     text
+}
+
+/// Crates are printed as `name[16 digits]`; the digits help nobody.
+fn push_without_hashes(text: &mut String, name: &str) {
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('[') {
+        text.push_str(before);
+        match after.split_once(']') {
+            Some((digits, after)) if digits.bytes().all(|b| b.is_ascii_hexdigit()) => rest = after,
+            Some(_) | None => {
+                text.push('[');
+                rest = after;
+            }
+        }
+    }
+    text.push_str(rest);
 }

@@ -6,18 +6,18 @@ use super::{World, config, host_env, module};
 use crate::plugin::{LoadStep, Module};
 
 #[track_caller]
-fn check(octets: Bytes, step: LoadStep, part: &str) {
-    let error = Module::read(&octets, None).unwrap_err();
+fn check(octets: &Bytes, step: LoadStep, part: &str) {
+    let error = Module::read(octets, None).unwrap_err();
     assert_eq!(error.step, step, "{error}");
     assert!(error.to_string().contains(part), "{error}");
 }
 
 #[test]
 fn what_is_no_module_is_told_apart() {
-    check(Bytes::new(), LoadStep::Validate, "copy the file again");
-    check(Bytes::from_static(b"#!/bin/sh\n"), LoadStep::Validate, "not a WebAssembly module");
-    check(Bytes::from_static(b"\0asm\x01\0\0\0"), LoadStep::Componentize, "not a Wirepost plugin");
-    check(Bytes::from(vec![0; 17 << 20]), LoadStep::Read, "octets");
+    check(&Bytes::new(), LoadStep::Validate, "copy the file again");
+    check(&Bytes::from_static(b"#!/bin/sh\n"), LoadStep::Validate, "not a WebAssembly module");
+    check(&Bytes::from_static(b"\0asm\x01\0\0\0"), LoadStep::Componentize, "not a Wirepost plugin");
+    check(&Bytes::from(vec![0; 17 << 20]), LoadStep::Read, "octets");
 }
 
 #[test]
