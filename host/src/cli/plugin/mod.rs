@@ -111,14 +111,12 @@ fn config(args: &ModuleArgs) -> Result<PluginConfig> {
             fork: 32,
             targets: args.targets.iter().map(|name| name.as_str().into()).collect(),
             imports: None,
-            lookups: Vec::new(),
         },
         limits: PluginLimits {
             time: Duration::from_secs(1),
             cpu: Duration::from_millis(50),
             memory_bytes: 32 << 20,
             instances: 1,
-            kv_bytes: 1 << 20,
         },
         sha256: None,
     })

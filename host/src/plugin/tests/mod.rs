@@ -56,14 +56,12 @@ fn config(name: &str, json: &str) -> PluginConfig {
             fork: 32,
             targets: targets.into(),
             imports: None,
-            lookups: Vec::new(),
         },
         limits: PluginLimits {
             time: Duration::from_secs(20),
             cpu: Duration::from_secs(10),
             memory_bytes: 32 << 20,
             instances: 8,
-            kv_bytes: 1 << 20,
         },
         sha256: None,
     }
