@@ -14,6 +14,7 @@ mod selftest;
 mod instance;
 mod session;
 mod host_calls;
+mod translate;
 mod verdict;
 mod kv;
 mod limits;
