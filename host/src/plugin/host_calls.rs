@@ -13,7 +13,7 @@ use super::bindings::wirepost::plugin::{
 use super::env::Metric;
 use super::judgement::Answers;
 use super::kv::{Bucket, Clocks, expiry};
-use super::limits::{NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX};
+use super::limits::{EDITED_HEADER_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX};
 use super::session::{Context, Session};
 use super::translate::{
     empty_envelope, envelope, lift, lift_level, lower, lower_part, lower_value, narrow, size,
@@ -44,6 +44,36 @@ impl Context {
     ) -> Result<T, Error> {
         let held = self.session()?.held(message.rep()).ok_or(Error::NotFound)?;
         edit(&mut held.edited).map_err(Error::from)
+    }
+
+    /// An edit of the content that writes so many octets.
+    fn edit_content<T>(
+        &mut self,
+        message: &Message,
+        octets: usize,
+        edit: impl FnOnce(&mut Edited) -> Result<T, EditError>,
+    ) -> Result<T, Error> {
+        let session = self.session()?;
+        if session.held(message.rep()).is_some() && !session.spend_on_content(message.rep(), octets)
+        {
+            return Err(Error::TooLarge);
+        }
+        self.edit(message, edit)
+    }
+
+    /// An edit of the header of a mail that adds at most so many octets to it.
+    fn edit_header(
+        &mut self,
+        message: &Message,
+        octets: usize,
+        edit: impl FnOnce(&mut Edited) -> Result<(), EditError>,
+    ) -> Result<(), Error> {
+        let header = self.read(message, |edited| edited.view().map(|view| view.header_bytes()));
+        let size = header.map_or(0, |header| header.len());
+        if size.saturating_add(octets) > EDITED_HEADER_BYTES_MAX {
+            return Err(Error::TooLarge);
+        }
+        self.edit_content(message, octets, edit)
     }
 
     /// Recipients of the message itself are free to everybody, others by the granted patterns.
@@ -114,7 +144,7 @@ impl message_api::HostMessage for Context {
     }
 
     fn set_text(&mut self, this: Message, text: String) -> Result<(), Error> {
-        self.edit(&this, |edited| edited.set_text(&text))
+        self.edit_content(&this, text.len(), |edited| edited.set_text(&text))
     }
 
     fn header(&mut self, this: Message, name: String) -> Option<String> {
@@ -135,15 +165,21 @@ impl message_api::HostMessage for Context {
     }
 
     fn set_header(&mut self, this: Message, name: String, value: String) -> Result<(), Error> {
-        self.edit(&this, |edited| edited.set_header(&name, &value))
+        let octets = name.len().saturating_add(value.len());
+        self.edit_header(&this, octets, |edited| edited.set_header(&name, &value))
     }
 
     fn add_header(&mut self, this: Message, name: String, value: String) -> Result<(), Error> {
-        self.edit(&this, |edited| edited.add_header(&name, &value))
+        let octets = name.len().saturating_add(value.len());
+        self.edit_header(&this, octets, |edited| edited.add_header(&name, &value))
     }
 
     fn remove_header(&mut self, this: Message, name: String) -> Result<u32, Error> {
-        self.edit(&this, |edited| edited.remove_header(&name).map(narrow))
+        let there = self.read(&this, |edited| edited.view()?.header(&name)).is_some();
+        if !there {
+            return self.edit(&this, |edited| edited.remove_header(&name).map(narrow));
+        }
+        self.edit_content(&this, 0, |edited| edited.remove_header(&name).map(narrow))
     }
 
     fn parts(&mut self, this: Message) -> Vec<wit::Part> {
@@ -165,11 +201,11 @@ impl message_api::HostMessage for Context {
     }
 
     fn set_part(&mut self, this: Message, index: u32, data: Vec<u8>) -> Result<(), Error> {
-        self.edit(&this, |edited| edited.set_part(size(index), &data))
+        self.edit_content(&this, data.len(), |edited| edited.set_part(size(index), &data))
     }
 
     fn remove_part(&mut self, this: Message, index: u32) -> Result<(), Error> {
-        self.edit(&this, |edited| edited.remove_part(size(index)))
+        self.edit_content(&this, 0, |edited| edited.remove_part(size(index)))
     }
 
     fn read_raw(&mut self, this: Message, offset: u64, max: u32) -> Vec<u8> {
@@ -200,6 +236,14 @@ impl message_api::HostMessage for Context {
     }
 
     fn set_field(&mut self, this: Message, key: String, value: wit::Value) -> Result<(), Error> {
+        let octets = match &value {
+            wit::Value::None | wit::Value::Int(_) => 0,
+            wit::Value::Text(text) => text.len(),
+            wit::Value::Bytes(octets) => octets.len(),
+        };
+        if !self.session()?.spend(octets) {
+            return Err(Error::TooLarge);
+        }
         let value = match value {
             wit::Value::None => Value::None,
             wit::Value::Int(number) => Value::Int(number),
@@ -214,6 +258,10 @@ impl message_api::HostMessage for Context {
     }
 
     fn set_meta(&mut self, this: Message, key: String, value: Option<String>) -> Result<(), Error> {
+        let octets = key.len().saturating_add(value.as_ref().map_or(0, String::len));
+        if !self.session()?.spend(octets) {
+            return Err(Error::TooLarge);
+        }
         self.edit(&this, |edited| edited.set_note(&key, value.as_deref()))
     }
 
@@ -435,3 +483,6 @@ fn window(octets: &[u8], offset: u64, max: u32) -> Vec<u8> {
     let rest = octets.get(offset..).unwrap_or_default();
     rest.get(..size(max.min(READ_BYTES_MAX))).unwrap_or(rest).to_vec()
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ pub(super) const INLINE_RECIPIENTS_MAX: usize = 32;
 pub(super) const RECIPIENTS_MAX: usize = 1000;
 /// Forks of one call, whatever the grant says.
 pub(super) const FORKS_MAX: u32 = 32;
+/// Octets of the header of a mail that a plugin edits: each edit copies it.
+pub(super) const EDITED_HEADER_BYTES_MAX: usize = 128 << 10;
 /// Octets that a call may write beyond four times the size of its message.
 pub(super) const OUTPUT_BYTES_EXTRA: usize = 1 << 20;
 /// Writes to keys in one call.

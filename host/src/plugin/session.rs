@@ -77,6 +77,8 @@ pub(super) struct Session {
     pub(super) run: u32,
     /// The message itself is the first; forks follow, `None` once emitted or dropped.
     messages: Vec<Option<Held>>,
+    /// Octets that the plugin may still write.
+    output_left: usize,
     message: Option<MessageId>,
     log_lines: u32,
     panic: Option<String>,
@@ -88,6 +90,14 @@ pub(super) struct Session {
 pub(super) struct Held {
     pub(super) edited: Edited,
     answers: Answers,
+    /// Its content is its own: the first edit of a content copies all of it.
+    copied: bool,
+}
+
+impl Held {
+    const fn new(edited: Edited, answers: Answers) -> Self {
+        Self { edited, answers, copied: false }
+    }
 }
 
 impl Session {
@@ -96,7 +106,9 @@ impl Session {
         let edited = Edited::new(Arc::clone(call.message));
         let mut session = Self::starting(shared, call.env);
         session.kv = CallKv::new(keys, &shared.config.name, call.message.id);
-        session.messages.push(Some(Held { edited, answers: Answers::Share }));
+        let size = call.message.content.size_bytes();
+        session.output_left = size.saturating_mul(4).saturating_add(OUTPUT_BYTES_EXTRA);
+        session.messages.push(Some(Held::new(edited, Answers::Share)));
         session.message = Some(call.message.id);
         session.stage = call.stage;
         session.run = call.run;
@@ -113,6 +125,7 @@ impl Session {
             stage: Stage::Queue,
             run: 0,
             messages: Vec::new(),
+            output_left: 0,
             message: None,
             log_lines: 0,
             panic: None,
@@ -141,9 +154,33 @@ impl Session {
         if forks > self.forks_max() {
             return None;
         }
-        let edited = self.held(rep)?.edited.clone();
-        self.messages.push(Some(Held { edited, answers }));
+        let held = self.held(rep)?;
+        // Both share the content from now on.
+        held.copied = false;
+        let edited = held.edited.clone();
+        self.messages.push(Some(Held::new(edited, answers)));
         Some(forks)
+    }
+
+    /// Counts octets that the plugin writes outside of a content; false if it may not.
+    pub(super) const fn spend(&mut self, octets: usize) -> bool {
+        let left = self.output_left.checked_sub(octets);
+        if let Some(left) = left {
+            self.output_left = left;
+        }
+        left.is_some()
+    }
+
+    /// Counts octets that the plugin writes into a content, and that content if they are the first:
+    /// memory is asked for before it is taken, not when the call is over. False if it may not.
+    pub(super) fn spend_on_content(&mut self, rep: u32, octets: usize) -> bool {
+        let Some(held) = self.held(rep) else { return false };
+        let copied = if held.copied { 0 } else { held.edited.message().content.size_bytes() };
+        let within = self.spend(octets.saturating_add(copied));
+        if let (true, Some(held)) = (within, self.held(rep)) {
+            held.copied = true;
+        }
+        within
     }
 
     /// Forks that the plugin may make in one call.
@@ -194,15 +231,6 @@ impl Session {
         let Some(Held { edited, .. }) = origin else {
             return Err(Fault::Output("it gave its message away".to_owned()));
         };
-        let received = edited.received_bytes().len();
-        let emitted = self.emitted.iter().map(|fork| fork.message.content.size_bytes());
-        let written = edited.written_bytes().saturating_add(emitted.sum());
-        let allowed = output_bytes_max(received, self.emitted.len());
-        if written > allowed {
-            let text =
-                format!("{written} octets of a message of {received}, {allowed} are allowed");
-            return Err(Fault::Output(text));
-        }
         Ok(Finished { edited, forks: self.emitted, kv: self.kv })
     }
 
@@ -225,12 +253,6 @@ pub(super) struct Finished {
     pub(super) edited: Edited,
     pub(super) forks: Vec<Fork>,
     pub(super) kv: CallKv,
-}
-
-/// Four times the message and some more; a fork that only goes elsewhere costs what it copies.
-const fn output_bytes_max(received: usize, forks: usize) -> usize {
-    let times = if forks > 4 { forks } else { 4 };
-    received.saturating_mul(times).saturating_add(OUTPUT_BYTES_EXTRA)
 }
 
 /// The beginning of a text, at most this many octets.

@@ -1,0 +1,198 @@
+//! What one call of a plugin may cost the host, asked without an engine.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use message::{
+    Address, Content, Message as Model, MessageId, Origin, Protocol, Recipient, Timestamp, Wish,
+};
+use wasmtime::component::Resource;
+
+use super::super::env::{HostEnv, KvFound, LogLevel, LogLine, Metric, TargetState};
+use super::super::judgement::{Call, Stage};
+use super::super::kv::PluginKv;
+use super::super::session::{Context, Session, Shared};
+use super::message_api::HostMessage;
+use super::{Error, Handle};
+use crate::config::{Grants, OnError, PluginConfig, PluginLimits};
+
+const MIB: usize = 1 << 20;
+
+/// No tables, no targets, a clock that stands; it keeps the names of metrics.
+#[derive(Debug, Default)]
+struct Still(Mutex<Vec<String>>);
+
+impl HostEnv for Still {
+    fn kv_find<'a>(&'a self, _plugin: &'a str, _key: &'a str) -> BoxFuture<'a, KvFound> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn lookup(&self, _table: &str, _key: &str) -> Option<Arc<str>> {
+        None
+    }
+
+    fn lookup_prefix(&self, _table: &str, _key: &str) -> Option<(String, Arc<str>)> {
+        None
+    }
+
+    fn lookup_ip(&self, _table: &str, _address: IpAddr) -> Option<Arc<str>> {
+        None
+    }
+
+    fn target(&self, _name: &str) -> Option<TargetState> {
+        None
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(1000)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+
+    fn log_enabled(&self, _level: LogLevel) -> bool {
+        false
+    }
+
+    fn log(&self, _line: LogLine<'_>) {}
+
+    fn metric(&self, _plugin: &str, name: &str, _metric: Metric) {
+        self.0.lock().unwrap().push(name.to_owned());
+    }
+}
+
+fn shared() -> Arc<Shared> {
+    let config = PluginConfig {
+        name: "test".into(),
+        module: "test.wasm".into(),
+        on: None,
+        config_json: "null".into(),
+        on_error: OnError::Retry,
+        grants: Grants { fork: 32, ..Grants::default() },
+        limits: PluginLimits {
+            time: Duration::from_millis(200),
+            cpu: Duration::from_millis(50),
+            memory_bytes: 16 << 20,
+            instances: 1,
+        },
+        sha256: None,
+    };
+    Arc::new(Shared { config: Arc::new(config), kv: Arc::default() })
+}
+
+fn mail(body: usize) -> Arc<Model> {
+    let mut raw = b"From: a@example.org\r\nSubject: Test\r\n\r\n".to_vec();
+    raw.extend(
+        b"All work and no play makes no sense, they say in the town of Lodz.\r\n"
+            .repeat(1 + body / 68),
+    );
+    let empty: Arc<str> = "".into();
+    let origin = Origin {
+        door: "door".into(),
+        protocol: Protocol::Smtp,
+        peer: "127.0.0.1:1".into(),
+        account: Arc::clone(&empty),
+        session: 1,
+        helo: empty,
+        tls: false,
+    };
+    Arc::new(Model {
+        id: MessageId::from_u64(1),
+        parent: None,
+        origin: Arc::new(origin),
+        sender: Address::mailbox("a@example.org"),
+        recipients: vec![Recipient::new(Address::mailbox("b@example.org"), Wish::FAILURE)],
+        content: Content::Mail(Bytes::from(raw)),
+        envid: None,
+        ret: None,
+        smtputf8: false,
+        eight_bit: false,
+        meta: BTreeMap::new(),
+        received: Timestamp::from_ms(1000),
+        not_before: None,
+        expires: Timestamp::NEVER,
+        priority: 0,
+        hops: 0,
+    })
+}
+
+/// A call about this message, with the handle of it.
+fn begin(message: &Arc<Model>) -> (Context, u32) {
+    let env: Arc<dyn HostEnv> = Arc::new(Still::default());
+    let call = Call { message, stage: Stage::Queue, run: 1, env: &env };
+    let keys: Arc<PluginKv> = Arc::default();
+    let mut context = Context::new(16 << 20);
+    context.session = Some(Session::new(&shared(), &call, &keys));
+    (context, 0)
+}
+
+fn handle(rep: u32) -> Resource<Handle> {
+    Resource::new_borrow(rep)
+}
+
+#[test]
+fn forks_of_a_large_mail_are_copied_four_times_at_most() {
+    let (mut context, origin) = begin(&mail(8 * MIB));
+    let mut copied = 0;
+    for _ in 0..32 {
+        let fork = context.fork(handle(origin), 0).unwrap();
+        match context.add_header(handle(fork.rep()), "X-Copy".to_owned(), "1".to_owned()) {
+            Ok(()) => copied += 1,
+            Err(error) => assert_eq!(error, Error::TooLarge),
+        }
+    }
+    assert_eq!(copied, 4);
+}
+
+#[test]
+fn a_mail_is_charged_at_its_first_copy_only() {
+    let (mut context, origin) = begin(&mail(8 * MIB));
+    for n in 0..100 {
+        context.set_header(handle(origin), "X-Count".to_owned(), n.to_string()).unwrap();
+    }
+    assert!(context.session.take().unwrap().finish().is_ok());
+}
+
+#[test]
+fn texts_are_counted_when_they_are_written_and_not_when_the_call_is_over() {
+    let (mut context, origin) = begin(&mail(1));
+    let text = "y".repeat(200_000);
+    let written =
+        (0..100).take_while(|_| context.set_text(handle(origin), text.clone()).is_ok()).count();
+    assert_eq!(written, 5);
+    // The call goes on, and what was refused was not done.
+    assert!(context.session.take().unwrap().finish().is_ok());
+}
+
+#[test]
+fn a_header_does_not_grow_without_end() {
+    let (mut context, origin) = begin(&mail(MIB));
+    let value = "v".repeat(1000);
+    let added = (0..1000)
+        .take_while(|_| {
+            context.add_header(handle(origin), "X-More".to_owned(), value.clone()).is_ok()
+        })
+        .count();
+    assert!((100..=130).contains(&added), "{added}");
+    assert_eq!(context.remove_header(handle(origin), "X-More".to_owned()), Ok(added as u32));
+}
+
+#[test]
+fn notes_and_fields_are_counted() {
+    let (mut context, origin) = begin(&mail(1));
+    let note = Some("n".repeat(4000));
+    let written = (0..1000)
+        .take_while(|n| context.set_meta(handle(origin), (n % 8).to_string(), note.clone()).is_ok())
+        .count();
+    assert!((200..300).contains(&written), "{written}");
+}
