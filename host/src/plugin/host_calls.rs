@@ -1,6 +1,7 @@
 //! What a plugin may ask of the host, one function each. Edits go into the message under edit and
 //! nowhere else.
 
+use bytes::Bytes;
 use message::Address;
 use message::edit::{EditError, Edited, Value};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,11 @@ use super::bindings::wirepost::plugin::{
 use super::env::Metric;
 use super::judgement::Answers;
 use super::kv::{Bucket, Clocks, expiry};
-use super::limits::{EDITED_HEADER_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX};
+use super::fault::Fault;
+use super::limits::{
+    EDITED_HEADER_BYTES_MAX, NEEDLE_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX,
+    SCAN_BYTES_A_TICK, WORK_BYTES_A_TICK,
+};
 use super::session::{Context, Session};
 use super::translate::{
     empty_envelope, envelope, lift, lift_level, lower, lower_part, lower_value, narrow, size,
@@ -58,7 +63,24 @@ impl Context {
         {
             return Err(Error::TooLarge);
         }
-        self.edit(message, edit)
+        let outcome = self.edit(message, edit);
+        let copied = self.read(message, |edited| edited.message().content.size_bytes());
+        self.spend_ticks(copied / SCAN_BYTES_A_TICK);
+        outcome
+    }
+
+    /// Octets that the host went through for the guest.
+    fn work(&mut self, octets: usize) {
+        self.spend_ticks(octets / WORK_BYTES_A_TICK);
+    }
+
+    fn part(&mut self, message: &Message, index: u32) -> Result<Bytes, Error> {
+        let held = self.session()?.held(message.rep()).ok_or(Error::NotFound)?;
+        let (octets, decoded) = held.part(index).ok_or(Error::NotFound)?;
+        if decoded {
+            self.work(octets.len());
+        }
+        Ok(octets)
     }
 
     /// An edit of the header of a mail that adds at most so many octets to it.
@@ -183,6 +205,9 @@ impl message_api::HostMessage for Context {
     }
 
     fn parts(&mut self, this: Message) -> Vec<wit::Part> {
+        // Their sizes are counted in the octets of the mail.
+        let counted = self.read(&this, |edited| edited.message().content.size_bytes());
+        self.work(counted);
         self.read(&this, |edited| {
             edited.view().map(|view| view.parts().into_iter().map(lower_part).collect())
         })
@@ -196,8 +221,7 @@ impl message_api::HostMessage for Context {
         offset: u64,
         max: u32,
     ) -> Result<Vec<u8>, Error> {
-        let part = self.read(&this, |edited| edited.view()?.part(size(index)));
-        Ok(window(&part.ok_or(Error::NotFound)?, offset, max))
+        Ok(window(&self.part(&this, index)?, offset, max))
     }
 
     fn set_part(&mut self, this: Message, index: u32, data: Vec<u8>) -> Result<(), Error> {
@@ -213,17 +237,30 @@ impl message_api::HostMessage for Context {
     }
 
     fn find(&mut self, this: Message, needles: Vec<String>, ignore_case: bool) -> Vec<u32> {
-        let needles = needles.get(..NEEDLES_MAX.min(needles.len())).unwrap_or_default();
-        let found = self.read(&this, |edited| edited.find(needles, ignore_case));
-        found.into_iter().map(narrow).collect()
+        let octets: usize = needles.iter().map(String::len).sum();
+        if needles.len() > NEEDLES_MAX || octets > NEEDLE_BYTES_MAX {
+            // Not to have looked must not be as if nothing were there.
+            if let Some(session) = &mut self.session {
+                let most = format!("{NEEDLES_MAX} needles of {NEEDLE_BYTES_MAX} octets together");
+                session.condemn(Fault::Output(format!("`find` looks for {most} at most")));
+            }
+            return Vec::new();
+        }
+        let texts = self.read(&this, |edited| edited.texts(ignore_case));
+        let searched: usize = texts.iter().map(String::len).sum();
+        let size = self.read(&this, |edited| edited.message().content.size_bytes());
+        self.work(size);
+        self.spend_ticks(searched.saturating_mul(needles.len()) / SCAN_BYTES_A_TICK);
+        Edited::find_in(&texts, &needles, ignore_case).into_iter().map(narrow).collect()
     }
 
     fn sha256(&mut self, this: Message, part: Option<u32>) -> Result<Vec<u8>, Error> {
         let octets = match part {
-            Some(index) => self.read(&this, |edited| edited.view()?.part(size(index))),
-            None => Some(self.read(&this, Edited::received_bytes)),
+            Some(index) => self.part(&this, index)?,
+            None => self.read(&this, Edited::received_bytes),
         };
-        Ok(Sha256::digest(octets.ok_or(Error::NotFound)?).to_vec())
+        self.work(octets.len());
+        Ok(Sha256::digest(octets).to_vec())
     }
 
     fn field(&mut self, this: Message, key: String) -> wit::Value {

@@ -38,8 +38,15 @@ pub(super) const KV_VALUE_BYTES_MAX: usize = 64 << 10;
 pub(super) const LOG_LINES_MAX: u32 = 32;
 /// Octets of a log line; the rest is cut off.
 pub(super) const LOG_LINE_BYTES_MAX: usize = 1024;
-/// Needles of one `find`, and octets of all of them.
+/// Needles of one `find`.
 pub(super) const NEEDLES_MAX: usize = 256;
+/// Octets of all needles of one `find`.
+pub(super) const NEEDLE_BYTES_MAX: usize = 16 << 10;
+/// Octets that the host hashes or decodes in one tick of a plugin's processor time. What takes less
+/// than a tick is seen by the ticks themselves.
+pub(super) const WORK_BYTES_A_TICK: usize = 1 << 20;
+/// Octets that the host copies, or compares with a needle, in one tick.
+pub(super) const SCAN_BYTES_A_TICK: usize = 4 << 20;
 /// Octets of one read of a part or of the raw message.
 pub(super) const READ_BYTES_MAX: u32 = 1 << 20;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use message::edit::Edited;
 use message::{MessageId, Timestamp};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
@@ -49,6 +50,23 @@ impl Context {
         self.ticks_over
     }
 
+    /// Processor time for a call.
+    pub(super) const fn give_ticks(&mut self, ticks: u32) {
+        self.ticks_left = ticks;
+    }
+
+    /// Counts the host's work for the guest as the guest's own: however long the host was at it, the
+    /// clock of the guest has seen one tick.
+    pub(super) fn spend_ticks(&mut self, ticks: usize) {
+        self.ticks_left = self.ticks_left.saturating_sub(u32::try_from(ticks).unwrap_or(u32::MAX));
+    }
+
+    /// Processor time that is left.
+    #[cfg(test)]
+    pub(super) const fn ticks_left(&self) -> u32 {
+        self.ticks_left
+    }
+
     /// Called whenever a tick passes while the guest computes.
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         let Some(left) = self.ticks_left.checked_sub(1) else {
@@ -62,7 +80,7 @@ impl Context {
 
 /// Before every call: the deadline is absolute, and an old one would end a harmless call.
 pub(super) fn arm(store: &mut Store<Context>, ticks: u32) {
-    store.data_mut().ticks_left = ticks;
+    store.data_mut().give_ticks(ticks);
     store.set_epoch_deadline(1);
 }
 
@@ -92,11 +110,25 @@ pub(super) struct Held {
     answers: Answers,
     /// Its content is its own: the first edit of a content copies all of it.
     copied: bool,
+    /// The part that was read last: one that is read in pages is decoded once.
+    part: Option<(u32, Bytes)>,
 }
 
 impl Held {
     const fn new(edited: Edited, answers: Answers) -> Self {
-        Self { edited, answers, copied: false }
+        Self { edited, answers, copied: false, part: None }
+    }
+
+    /// The decoded octets of a part, and whether they had to be decoded for this.
+    pub(super) fn part(&mut self, index: u32) -> Option<(Bytes, bool)> {
+        if let Some((held, octets)) = &self.part
+            && *held == index
+        {
+            return Some((octets.clone(), false));
+        }
+        let octets = self.edited.view()?.part(usize::try_from(index).ok()?)?;
+        self.part = Some((index, octets.clone()));
+        Some((octets, true))
     }
 }
 
@@ -179,6 +211,7 @@ impl Session {
         let within = self.spend(octets.saturating_add(copied));
         if let (true, Some(held)) = (within, self.held(rep)) {
             held.copied = true;
+            held.part = None;
         }
         within
     }

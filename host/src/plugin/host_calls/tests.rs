@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +21,8 @@ use super::{Error, Handle};
 use crate::config::{Grants, OnError, PluginConfig, PluginLimits};
 
 const MIB: usize = 1 << 20;
+/// Processor time of a call.
+const TICKS: u32 = 50;
 
 /// No tables, no targets, a clock that stands; it keeps the names of metrics.
 #[derive(Debug, Default)]
@@ -132,6 +133,7 @@ fn begin(message: &Arc<Model>) -> (Context, u32) {
     let call = Call { message, stage: Stage::Queue, run: 1, env: &env };
     let keys: Arc<PluginKv> = Arc::default();
     let mut context = Context::new(16 << 20);
+    context.give_ticks(TICKS);
     context.session = Some(Session::new(&shared(), &call, &keys));
     (context, 0)
 }
@@ -195,4 +197,70 @@ fn notes_and_fields_are_counted() {
         .take_while(|n| context.set_meta(handle(origin), (n % 8).to_string(), note.clone()).is_ok())
         .count();
     assert!((200..300).contains(&written), "{written}");
+}
+
+/// A mail whose only other part is so many octets, encoded.
+fn with_attachment(octets: usize) -> Arc<Model> {
+    let head = "Subject: Test\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/plain\r\n\r\nText\r\n\
+        --b\r\nContent-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+    let line = "QUJD".repeat(19) + "\r\n";
+    let raw = [head, &line.repeat(1 + octets / 57), "--b--\r\n"].concat();
+    let mut message = Arc::unwrap_or_clone(mail(1));
+    message.content = Content::Mail(Bytes::from(raw));
+    Arc::new(message)
+}
+
+#[test]
+fn a_part_is_decoded_once_however_many_pages_it_is_read_in() {
+    let (mut context, origin) = begin(&with_attachment(8 * MIB));
+    for page in 0..100 {
+        let octets = context.read_part(handle(origin), 2, page * 1024, 1024).unwrap();
+        assert_eq!(octets.len(), 1024);
+    }
+    assert_eq!(context.ticks_left(), TICKS - 8);
+    context.set_text(handle(origin), "Other".to_owned()).unwrap();
+    let octets = context.read_part(handle(origin), 1, 0, 100).unwrap();
+    assert_eq!(octets, b"Other");
+}
+
+#[track_caller]
+fn check_work(size: usize, ask: impl FnOnce(&mut Context, u32), expect: u32) {
+    let (mut context, origin) = begin(&mail(size));
+    ask(&mut context, origin);
+    assert_eq!(TICKS - context.ticks_left(), expect);
+}
+
+#[test]
+fn work_of_the_host_is_processor_time_of_the_plugin() {
+    let sha = |context: &mut Context, origin| {
+        context.sha256(handle(origin), None).unwrap();
+    };
+    check_work(1, sha, 0);
+    check_work(8 * MIB, sha, 8);
+    check_work(100 * MIB, sha, TICKS);
+    let copy = |context: &mut Context, origin| {
+        context.set_header(handle(origin), "X-New".to_owned(), "1".to_owned()).unwrap();
+    };
+    check_work(8 * MIB, copy, 2);
+    let find = |context: &mut Context, origin| {
+        let needles = vec!["absent".to_owned(); 256];
+        assert_eq!(context.find(handle(origin), needles, true), [0_u32; 0]);
+    };
+    // 256 KiB of text for each needle.
+    check_work(MIB, find, 1 + 15);
+}
+
+#[track_caller]
+fn check_needles(needles: Vec<String>, refused: bool) {
+    let (mut context, origin) = begin(&mail(1));
+    assert_eq!(context.find(handle(origin), needles, true), [0_u32; 0]);
+    assert_eq!(context.session.take().unwrap().finish().is_err(), refused);
+}
+
+#[test]
+fn a_search_that_was_not_made_is_a_fault() {
+    check_needles(vec!["absent".to_owned(); 256], false);
+    check_needles(vec!["absent".to_owned(); 257], true);
+    check_needles(vec!["x".repeat(17 << 10)], true);
 }

@@ -28,6 +28,8 @@ pub const NOTE_KEY_BYTES_MAX: usize = 128;
 pub const NOTE_BYTES_MAX: usize = 4096;
 /// Octets of a text that an edit sets.
 pub const TEXT_BYTES_MAX: usize = mail::TEXT_OCTETS_MAX;
+/// Octets of a message that are searched for needles.
+pub const SEARCHED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 /// The note that holds the text to send if the message crosses to SMS.
 pub const CONVERT_TEXT: &str = "convert.text";
 
@@ -316,29 +318,46 @@ impl Edited {
         }
     }
 
-    /// Which of the needles stand in the subject or any text part.
+    /// Which of the needles stand in the subject or any text part, as far as [`texts`](Self::texts)
+    /// go.
     #[must_use]
     pub fn find(&self, needles: &[String], ignore_case: bool) -> Vec<usize> {
+        Self::find_in(&self.texts(ignore_case), needles, ignore_case)
+    }
+
+    /// The subject, the text and the other text parts, about [`SEARCHED_BYTES_MAX`] octets at most;
+    /// in lower case if case does not count.
+    #[must_use]
+    pub fn texts(&self, ignore_case: bool) -> Vec<String> {
         let fold = |text: &str| if ignore_case { text.to_lowercase() } else { text.to_owned() };
-        let mut texts = Vec::new();
-        match self.view() {
-            Some(view) => {
-                texts.extend(view.subject().map(|subject| fold(&subject)));
-                texts.extend(view.text().map(fold));
-                let plain = view.parts().into_iter().filter(|part| {
-                    part.content_type.starts_with("text/") && Some(part.index) != view.text_part()
-                });
-                for part in plain {
-                    let octets = view.part(part.index).unwrap_or_default();
-                    let head = octets.get(..TEXT_BYTES_MAX).unwrap_or(&octets);
-                    texts.push(fold(&String::from_utf8_lossy(head)));
-                }
+        let mut texts: Vec<String> = Vec::new();
+        texts.extend(self.view().and_then(MailView::subject).as_deref().map(fold));
+        texts.extend(self.text().map(fold));
+        let Some(view) = self.view() else { return texts };
+        let others = view.parts().into_iter().filter(|part| {
+            part.content_type.starts_with("text/") && Some(part.index) != view.text_part()
+        });
+        let mut room = SEARCHED_BYTES_MAX.saturating_sub(texts.iter().map(String::len).sum());
+        for part in others {
+            if room == 0 {
+                break;
             }
-            None => texts.extend(self.text().map(fold)),
+            let octets = view.part(part.index).unwrap_or_default();
+            let head = octets.get(..room.min(TEXT_BYTES_MAX)).unwrap_or(&octets);
+            room = room.saturating_sub(head.len());
+            texts.push(fold(&String::from_utf8_lossy(head)));
         }
+        texts
+    }
+
+    /// Which of the needles stand in one of the texts that [`texts`](Self::texts) gave for the same
+    /// `ignore_case`.
+    #[must_use]
+    pub fn find_in(texts: &[String], needles: &[String], ignore_case: bool) -> Vec<usize> {
         let occurs = |needle: &String| {
-            let needle = fold(needle);
-            !needle.is_empty() && texts.iter().any(|text| text.contains(&needle))
+            let folded = ignore_case.then(|| needle.to_lowercase());
+            let needle = folded.as_deref().unwrap_or(needle);
+            !needle.is_empty() && texts.iter().any(|text| text.contains(needle))
         };
         (0..needles.len()).filter(|&index| needles.get(index).is_some_and(occurs)).collect()
     }
