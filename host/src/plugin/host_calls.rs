@@ -326,6 +326,7 @@ impl message_api::HostMessage for Context {
             }
         };
         // The message itself is lent, not owned: only forks can come here.
+        session.held(fork.rep()).ok_or(Error::NotFound)?;
         let held = session.take(fork.rep()).ok_or(Error::NotFound)?;
         Ok(session.emit(held, outcome))
     }

@@ -79,8 +79,8 @@ impl Instance {
     ) -> Result<(wit::Verdict, Session), Fault> {
         self.calls += 1;
         arm(&mut self.store, ticks(cpu));
-        self.store.data_mut().session = Some(session);
-        let message = || Resource::new_borrow(0);
+        let first = self.store.data_mut().begin(session);
+        let message = || Resource::new_borrow(first);
         let Some(envelope) = self.store.data_mut().envelope_of(&message()) else {
             return Err(Fault::Unavailable("there is no message to judge".to_owned()));
         };
@@ -88,7 +88,7 @@ impl Instance {
         let called = hook.call_process(&mut self.store, message(), &envelope).await;
         match called {
             Ok(judged) => {
-                let session = self.store.data_mut().session.take();
+                let session = self.store.data_mut().end();
                 let session =
                     session.ok_or_else(|| Fault::Unavailable("the session is gone".to_owned()))?;
                 let verdict = judged.map_err(Fault::Error)?;

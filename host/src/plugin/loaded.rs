@@ -134,10 +134,13 @@ impl Plugin {
         let now = call.env.monotonic();
         match outcome {
             Ok((given, session)) => {
-                self.keep(instance, now);
+                let finished = session.finish();
+                if !matches!(finished, Err(Fault::Trap { .. })) {
+                    self.keep(instance, now);
+                }
+                let Finished { edited, forks, kv } = finished?;
                 let grants = &self.shared.config.grants;
                 let verdict = verdict::read(given, grants, &**call.env)?;
-                let Finished { edited, forks, kv } = session.finish()?;
                 let (kv, claims) = kv.into_parts();
                 let (message, duration) = (edited.into_changed(), now.saturating_sub(started));
                 Ok(Judgement { verdict, message, forks, kv, claims, duration })

@@ -29,12 +29,15 @@ pub(super) struct Context {
     ticks_over: bool,
     /// There is one from the beginning to the end of each call.
     pub(super) session: Option<Session>,
+    /// The number of the next call's message. None is used twice in the life of an instance, so that
+    /// a handle that a plugin kept names nothing.
+    next: u32,
 }
 
 impl Context {
     pub(super) const fn new(memory_bytes_max: usize) -> Self {
         let limiter = Limiter::new(memory_bytes_max);
-        Self { limiter, ticks_left: 0, ticks_over: false, session: None }
+        Self { limiter, ticks_left: 0, ticks_over: false, session: None, next: 0 }
     }
 
     pub(super) fn limiter_mut(&mut self) -> &mut dyn ResourceLimiter {
@@ -48,6 +51,22 @@ impl Context {
     /// Whether the instance was stopped for computing too long.
     pub(super) const fn is_out_of_ticks(&self) -> bool {
         self.ticks_over
+    }
+
+    /// Begins a call; the number of its message.
+    pub(super) fn begin(&mut self, mut session: Session) -> u32 {
+        session.first = self.next;
+        let first = session.first;
+        self.session = Some(session);
+        first
+    }
+
+    /// Ends a call.
+    pub(super) fn end(&mut self) -> Option<Session> {
+        let session = self.session.take()?;
+        let used = u32::try_from(session.messages.len()).unwrap_or(u32::MAX);
+        self.next = session.first.saturating_add(used);
+        Some(session)
     }
 
     /// Processor time for a call.
@@ -95,6 +114,8 @@ pub(super) struct Session {
     pub(super) run: u32,
     /// The message itself is the first; forks follow, `None` once emitted or dropped.
     messages: Vec<Option<Held>>,
+    /// The number of the first.
+    first: u32,
     /// Octets that the plugin may still write.
     output_left: usize,
     message: Option<MessageId>,
@@ -157,6 +178,7 @@ impl Session {
             stage: Stage::Queue,
             run: 0,
             messages: Vec::new(),
+            first: 0,
             output_left: 0,
             message: None,
             log_lines: 0,
@@ -170,14 +192,24 @@ impl Session {
         self.message.is_some()
     }
 
-    /// The message behind a handle.
+    /// The message behind a handle. A plugin has no handle of what it emitted, so one that stands for
+    /// nothing was kept from an earlier call: the call cannot end well.
     pub(super) fn held(&mut self, rep: u32) -> Option<&mut Held> {
-        self.messages.get_mut(usize::try_from(rep).ok()?)?.as_mut()
+        if !self.slot(rep).is_some_and(|slot| slot.is_some()) {
+            let reason = "it used a message of an earlier call".to_owned();
+            self.condemn(Fault::Trap { reason, backtrace: String::new() });
+        }
+        self.slot(rep)?.as_mut()
     }
 
     /// Takes a message away from the plugin.
     pub(super) fn take(&mut self, rep: u32) -> Option<Held> {
-        self.messages.get_mut(usize::try_from(rep).ok()?)?.take()
+        self.slot(rep)?.take()
+    }
+
+    fn slot(&mut self, rep: u32) -> Option<&mut Option<Held>> {
+        let at = rep.checked_sub(self.first)?;
+        self.messages.get_mut(usize::try_from(at).ok()?)
     }
 
     /// Copies a message; `None` when there are too many forks.
@@ -191,7 +223,7 @@ impl Session {
         held.copied = false;
         let edited = held.edited.clone();
         self.messages.push(Some(Held::new(edited, answers)));
-        Some(forks)
+        self.first.checked_add(forks)
     }
 
     /// Counts octets that the plugin writes outside of a content; false if it may not.

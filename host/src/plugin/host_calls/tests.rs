@@ -12,6 +12,7 @@ use message::{
 };
 use wasmtime::component::Resource;
 
+use super::super::fault::Fault;
 use super::super::env::{HostEnv, KvFound, LogLevel, LogLine, Metric, TargetState};
 use super::super::judgement::{Call, Stage};
 use super::super::kv::PluginKv;
@@ -129,13 +130,18 @@ fn mail(body: usize) -> Arc<Model> {
 
 /// A call about this message, with the handle of it.
 fn begin(message: &Arc<Model>) -> (Context, u32) {
+    let mut context = Context::new(16 << 20);
+    let origin = begin_another(&mut context, message);
+    (context, origin)
+}
+
+/// One more call of the same instance.
+fn begin_another(context: &mut Context, message: &Arc<Model>) -> u32 {
     let env: Arc<dyn HostEnv> = Arc::new(Still::default());
     let call = Call { message, stage: Stage::Queue, run: 1, env: &env };
     let keys: Arc<PluginKv> = Arc::default();
-    let mut context = Context::new(16 << 20);
     context.give_ticks(TICKS);
-    context.session = Some(Session::new(&shared(), &call, &keys));
-    (context, 0)
+    context.begin(Session::new(&shared(), &call, &keys))
 }
 
 fn handle(rep: u32) -> Resource<Handle> {
@@ -263,4 +269,22 @@ fn a_search_that_was_not_made_is_a_fault() {
     check_needles(vec!["absent".to_owned(); 256], false);
     check_needles(vec!["absent".to_owned(); 257], true);
     check_needles(vec!["x".repeat(17 << 10)], true);
+}
+
+#[test]
+fn a_handle_kept_from_an_earlier_call_names_nothing() {
+    let (mut context, first) = begin(&mail(1));
+    let fork = context.fork(handle(first), 0).unwrap().rep();
+    assert!(context.end().unwrap().finish().is_ok());
+    for stale in [first, fork] {
+        let origin = begin_another(&mut context, &mail(1));
+        assert!(origin > fork);
+        assert_eq!(context.text(handle(stale)), None);
+        let fault = context.end().unwrap().finish().unwrap_err();
+        assert!(matches!(fault, Fault::Trap { .. }), "{fault}");
+    }
+    // To let go of it is no fault.
+    begin_another(&mut context, &mail(1));
+    context.drop(Resource::new_own(fork)).unwrap();
+    assert!(context.end().unwrap().finish().is_ok());
 }
