@@ -12,9 +12,9 @@ use super::bindings::wirepost::plugin::{
     clock, kv, log, lookup, message_api, metrics, random, receipt_api, tables, targets,
 };
 use super::env::Metric;
+use super::fault::Fault;
 use super::judgement::Answers;
 use super::kv::{Bucket, Clocks, expiry};
-use super::fault::Fault;
 use super::limits::{
     EDITED_HEADER_BYTES_MAX, NEEDLE_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX,
     SCAN_BYTES_A_TICK, WORK_BYTES_A_TICK,
@@ -415,7 +415,9 @@ impl Context {
     fn metric(&mut self, name: &str, metric: Metric) {
         let printable = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let usable = (1..=64).contains(&name.len()) && name.chars().all(printable);
-        if let (true, Some(session)) = (usable, &self.session) {
+        if let (true, Some(session)) = (usable, &self.session)
+            && session.shared.keeps_metric(name)
+        {
             session.env.metric(&session.shared.config.name, name, metric);
         }
     }

@@ -28,6 +28,8 @@ pub(super) const FORKS_MAX: u32 = 32;
 pub(super) const EDITED_HEADER_BYTES_MAX: usize = 128 << 10;
 /// Octets that a call may write beyond four times the size of its message.
 pub(super) const OUTPUT_BYTES_EXTRA: usize = 1 << 20;
+/// Names of metrics of one plugin; others are not counted.
+pub(super) const METRICS_MAX: usize = 64;
 /// Writes to keys in one call.
 pub(super) const KV_WRITES_MAX: usize = 64;
 /// Octets of a key.

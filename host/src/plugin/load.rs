@@ -105,14 +105,15 @@ impl Host {
         }
         let (module, component) = self.compile(config, octets).await?;
         let hooks = self.link(&module, &component)?;
-        let shared =
-            Arc::new(Shared { config: Arc::clone(config), kv: self.keys_of(&config.name) });
+        let shared = Arc::new(Shared::new(Arc::clone(config), self.keys_of(&config.name)));
         let instance = Instance::start(&self.engine, &hooks, &shared, env)
             .await
             .map_err(|fault| init_error(&fault))?;
         let plugin = Plugin::new(Arc::clone(&self.engine), hooks, shared, &module);
         plugin.keep(instance, env.monotonic());
         selftest::run(&plugin, env).await?;
+        // Messages of our own are no part of what a plugin may remember.
+        plugin.renew(env).await.map_err(|fault| init_error(&fault))?;
         Ok(Arc::new(plugin))
     }
 

@@ -1,6 +1,7 @@
 //! One call of a plugin, seen from inside: the message under edit, its forks, what was written.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use message::edit::Edited;
@@ -11,7 +12,9 @@ use super::env::{HostEnv, LogLevel, LogLine};
 use super::fault::Fault;
 use super::judgement::{Answers, Call, Fork, Stage};
 use super::kv::{CallKv, PluginKv};
-use super::limits::{FORKS_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limiter, OUTPUT_BYTES_EXTRA};
+use super::limits::{
+    FORKS_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limiter, METRICS_MAX, OUTPUT_BYTES_EXTRA,
+};
 use crate::config::PluginConfig;
 
 /// What all instances of a plugin share.
@@ -19,6 +22,19 @@ use crate::config::PluginConfig;
 pub(super) struct Shared {
     pub(super) config: Arc<PluginConfig>,
     pub(super) kv: Arc<PluginKv>,
+    metrics: Mutex<BTreeSet<Box<str>>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Arc<PluginConfig>, kv: Arc<PluginKv>) -> Self {
+        Self { config, kv, metrics: Mutex::default() }
+    }
+
+    /// Whether a metric of this name is kept: the first [`METRICS_MAX`] names are.
+    pub(super) fn keeps_metric(&self, name: &str) -> bool {
+        let mut names = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        names.contains(name) || (names.len() < METRICS_MAX && names.insert(name.into()))
+    }
 }
 
 /// What the engine keeps beside an instance.

@@ -12,13 +12,13 @@ use message::{
 };
 use wasmtime::component::Resource;
 
-use super::super::fault::Fault;
 use super::super::env::{HostEnv, KvFound, LogLevel, LogLine, Metric, TargetState};
+use super::super::fault::Fault;
 use super::super::judgement::{Call, Stage};
 use super::super::kv::PluginKv;
 use super::super::session::{Context, Session, Shared};
 use super::message_api::HostMessage;
-use super::{Error, Handle};
+use super::{Error, Handle, metrics};
 use crate::config::{Grants, OnError, PluginConfig, PluginLimits};
 
 const MIB: usize = 1 << 20;
@@ -89,7 +89,7 @@ fn shared() -> Arc<Shared> {
         },
         sha256: None,
     };
-    Arc::new(Shared { config: Arc::new(config), kv: Arc::default() })
+    Arc::new(Shared::new(Arc::new(config), Arc::default()))
 }
 
 fn mail(body: usize) -> Arc<Model> {
@@ -137,7 +137,10 @@ fn begin(message: &Arc<Model>) -> (Context, u32) {
 
 /// One more call of the same instance.
 fn begin_another(context: &mut Context, message: &Arc<Model>) -> u32 {
-    let env: Arc<dyn HostEnv> = Arc::new(Still::default());
+    begin_in(context, message, Arc::new(Still::default()))
+}
+
+fn begin_in(context: &mut Context, message: &Arc<Model>, env: Arc<dyn HostEnv>) -> u32 {
     let call = Call { message, stage: Stage::Queue, run: 1, env: &env };
     let keys: Arc<PluginKv> = Arc::default();
     context.give_ticks(TICKS);
@@ -287,4 +290,17 @@ fn a_handle_kept_from_an_earlier_call_names_nothing() {
     begin_another(&mut context, &mail(1));
     context.drop(Resource::new_own(fork)).unwrap();
     assert!(context.end().unwrap().finish().is_ok());
+}
+
+#[test]
+fn a_plugin_has_so_many_metrics_and_no_more() {
+    let env = Arc::new(Still::default());
+    let mut context = Context::new(16 << 20);
+    begin_in(&mut context, &mail(1), Arc::<Still>::clone(&env));
+    for _ in 0..2 {
+        for n in 0..100 {
+            metrics::Host::add(&mut context, format!("of_sender_{n}"), 1);
+        }
+    }
+    assert_eq!(env.0.lock().unwrap().len(), 2 * 64);
 }
