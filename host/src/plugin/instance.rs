@@ -47,19 +47,22 @@ impl Instance {
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_callback(|mut store| store.data_mut().tick());
-        arm(&mut store, ticks(INIT_TIME_MAX));
+        // An instance may have to be made while a message waits: what does not fit into the time of a
+        // call is refused when the plugin is loaded, not when the first instance is worn.
+        let cpu = INIT_TIME_MAX.min(shared.config.limits.time);
+        arm(&mut store, ticks(cpu));
         store.data_mut().session = Some(Session::starting(shared, env));
         let _running = engine.running();
         let work = async {
             let hooks = match hooks.instantiate_async(&mut store).await {
                 Ok(hooks) => hooks,
-                Err(error) => return Err(fault(&mut store, &error, INIT_TIME_MAX, memory)),
+                Err(error) => return Err(fault(&mut store, &error, cpu, memory)),
             };
             let init = hooks.wirepost_plugin_lifecycle();
             match init.call_init(&mut store, &shared.config.config_json).await {
                 Ok(Ok(())) => Ok(hooks),
                 Ok(Err(text)) => Err(Fault::Error(text)),
-                Err(error) => Err(fault(&mut store, &error, INIT_TIME_MAX, memory)),
+                Err(error) => Err(fault(&mut store, &error, cpu, memory)),
             }
         };
         let hooks = match tokio::time::timeout(INIT_TIME_MAX, work).await {

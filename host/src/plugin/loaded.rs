@@ -121,14 +121,22 @@ impl Plugin {
     ) -> Result<Judgement, Fault> {
         let started = call.env.monotonic();
         let limits = &self.shared.config.limits;
-        let _permit = self.permit(limits.time).await?;
         let _running = self.engine.running();
-        let mut instance = self.instance(call.env).await?;
-        let session = Session::new(&self.shared, call, keys);
-        let work = instance.process(session, limits.cpu);
-        let outcome = match tokio::time::timeout(limits.time, work).await {
-            Ok(outcome) => outcome,
-            // The instance goes with its half-done work.
+        let mut queued = true;
+        // One deadline for the turn, the start of an instance and the call: a peer waits for the sum.
+        let work = async {
+            let _permit = self.permit().await?;
+            queued = false;
+            let mut instance = self.instance(call.env).await?;
+            let session = Session::new(&self.shared, call, keys);
+            let outcome = instance.process(session, limits.cpu).await;
+            Ok((instance, outcome))
+        };
+        // What was begun goes with its future, the instance and its half-done work included.
+        let worked = tokio::time::timeout(limits.time, work).await;
+        let (instance, outcome) = match worked {
+            Ok(worked) => worked?,
+            Err(_elapsed) if queued => return Err(self.busy()),
             Err(_elapsed) => return Err(Fault::Timeout(limits.time)),
         };
         let now = call.env.monotonic();
@@ -165,15 +173,22 @@ impl Plugin {
         }
     }
 
-    async fn permit(&self, wait_max: Duration) -> Result<SemaphorePermit<'_>, Fault> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(permit);
-        }
-        let waited = tokio::time::timeout(wait_max, self.permits.acquire()).await;
-        waited.ok().and_then(Result::ok).ok_or_else(|| {
-            let instances = self.shared.config.limits.instances;
-            Fault::Unavailable(format!("all {instances} instances were busy for {wait_max:?}"))
-        })
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Fault> {
+        self.permits.acquire().await.map_err(|_closed| self.busy())
+    }
+
+    fn busy(&self) -> Fault {
+        let limits = &self.shared.config.limits;
+        let (instances, time) = (limits.instances, limits.time);
+        Fault::Unavailable(format!("all {instances} instances were busy for {time:?}"))
+    }
+
+    /// Throws away the instances that wait and makes one anew: what they have seen is gone.
+    pub(super) async fn renew(&self, env: &Arc<dyn HostEnv>) -> Result<(), Fault> {
+        self.idle().clear();
+        let instance = self.instance(env).await?;
+        self.keep(instance, env.monotonic());
+        Ok(())
     }
 
     async fn instance(&self, env: &Arc<dyn HostEnv>) -> Result<Instance, Fault> {
