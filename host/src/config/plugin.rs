@@ -126,7 +126,7 @@ static LIMITS: Schema = Schema {
     keys: &[
         key("time", Kind::Duration(1, MINUTE), "Wall-clock time.").or("200ms"),
         key("cpu", Kind::Duration(1, MINUTE), "Processor time.").or("50ms"),
-        key("memory", Kind::Size(MIB, GIB), "Memory of one instance.").or("16MiB"),
+        key("memory", Kind::Size(MIB, 64 * MIB), "Memory of one instance.").or("16MiB"),
         key("instances", Kind::Int(1, 10_000), "Instances at one time.").or("64"),
     ],
 };
