@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Kindred};
-use super::keys::{GIB, Key, Kind, MIB, MINUTE, Schema, key};
+use super::keys::{Key, Kind, MIB, MINUTE, Schema, key};
 use super::pattern::AddressPattern;
 use super::scalar::Name;
 use super::section::{Section, find_word};

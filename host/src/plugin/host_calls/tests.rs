@@ -137,11 +137,12 @@ fn begin(message: &Arc<Model>) -> (Context, u32) {
 
 /// One more call of the same instance.
 fn begin_another(context: &mut Context, message: &Arc<Model>) -> u32 {
-    begin_in(context, message, Arc::new(Still::default()))
+    let env: Arc<dyn HostEnv> = Arc::new(Still::default());
+    begin_in(context, message, &env)
 }
 
-fn begin_in(context: &mut Context, message: &Arc<Model>, env: Arc<dyn HostEnv>) -> u32 {
-    let call = Call { message, stage: Stage::Queue, run: 1, env: &env };
+fn begin_in(context: &mut Context, message: &Arc<Model>, env: &Arc<dyn HostEnv>) -> u32 {
+    let call = Call { message, stage: Stage::Queue, run: 1, env };
     let keys: Arc<PluginKv> = Arc::default();
     context.give_ticks(TICKS);
     context.begin(Session::new(&shared(), &call, &keys))
@@ -195,7 +196,10 @@ fn a_header_does_not_grow_without_end() {
         })
         .count();
     assert!((100..=130).contains(&added), "{added}");
-    assert_eq!(context.remove_header(handle(origin), "X-More".to_owned()), Ok(added as u32));
+    assert_eq!(
+        context.remove_header(handle(origin), "X-More".to_owned()),
+        Ok(u32::try_from(added).unwrap())
+    );
 }
 
 #[test]
@@ -296,7 +300,8 @@ fn a_handle_kept_from_an_earlier_call_names_nothing() {
 fn a_plugin_has_so_many_metrics_and_no_more() {
     let env = Arc::new(Still::default());
     let mut context = Context::new(16 << 20);
-    begin_in(&mut context, &mail(1), Arc::<Still>::clone(&env));
+    let seen: Arc<dyn HostEnv> = Arc::<Still>::clone(&env);
+    begin_in(&mut context, &mail(1), &seen);
     for _ in 0..2 {
         for n in 0..100 {
             metrics::Host::add(&mut context, format!("of_sender_{n}"), 1);

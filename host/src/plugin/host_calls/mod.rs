@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use message::Address;
 use message::edit::{EditError, Edited, Value};
+use message::mail::MailView;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Resource;
 
@@ -90,7 +91,7 @@ impl Context {
         octets: usize,
         edit: impl FnOnce(&mut Edited) -> Result<(), EditError>,
     ) -> Result<(), Error> {
-        let header = self.read(message, |edited| edited.view().map(|view| view.header_bytes()));
+        let header = self.read(message, |edited| edited.view().map(MailView::header_bytes));
         let size = header.map_or(0, |header| header.len());
         if size.saturating_add(octets) > EDITED_HEADER_BYTES_MAX {
             return Err(Error::TooLarge);
