@@ -306,6 +306,12 @@ impl Spool {
         self.read_all(&ids)
     }
 
+    /// How many entries are stored; cheap enough to ask before every batch.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.core().index.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Figures as of now.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -109,6 +109,11 @@ impl Columnar {
         self.entries.get(&id).map(|columns| columns.body)
     }
 
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> u64 {
+        u64::try_from(self.entries.len()).unwrap_or(u64::MAX)
+    }
+
     /// How many need a body.
     pub(crate) fn needs(&self, body: u64) -> u32 {
         self.bodies.get(&body).copied().unwrap_or(0)
