@@ -1,6 +1,7 @@
 //! The one door: a draft is decided, planned and committed; only then is it ours.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use message::{Message, MessageId};
 use spool::Durable;
@@ -91,5 +92,72 @@ impl Refusal {
             smpp_status,
             text: text.into(),
         }
+    }
+}
+
+/// What a message is taken to need before it says more.
+const DRAFT_BYTES_MIN: usize = 64 * 1024;
+
+/// Memory for drafts at all doors together, whose size nobody knows before they are there.
+#[derive(Debug, Default)]
+pub struct DraftRoom {
+    bytes: AtomicUsize,
+}
+
+/// Memory set aside for one draft, until it is dropped.
+#[derive(Debug)]
+pub struct DraftBytes {
+    room: Arc<DraftRoom>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl DraftBytes {
+    /// Sets memory aside for a message of the announced size; none if all drafts would need more than
+    /// `bytes_max`.
+    #[must_use]
+    pub fn reserve(room: &Arc<DraftRoom>, announced: u64, bytes_max: u64) -> Option<Self> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut reserved = Self { room: Arc::clone(room), bytes: 0, bytes_max };
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        reserved.grow_to(announced.max(DRAFT_BYTES_MIN)).then_some(reserved)
+    }
+
+    /// Makes it this much; false if there is no room.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = |used: usize| used.checked_add(more).filter(|used| *used <= self.bytes_max);
+        let used = &self.room.bytes;
+        let grown =
+            more == 0 || used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if grown {
+            self.bytes = self.bytes.max(bytes);
+        }
+        grown
+    }
+}
+
+impl Drop for DraftBytes {
+    fn drop(&mut self) {
+        self.room.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_drafts_has_a_bound_and_comes_back() {
+        const MAX: usize = 1 << 20;
+        let room = Arc::new(DraftRoom::default());
+        let first = DraftBytes::reserve(&room, MAX as u64 / 2, MAX as u64).unwrap();
+        let mut second = DraftBytes::reserve(&room, 1, MAX as u64).unwrap();
+        assert!(!second.grow_to(MAX));
+        assert!(DraftBytes::reserve(&room, MAX as u64 / 2, MAX as u64).is_none());
+        drop(first);
+        assert!(second.grow_to(MAX));
+        drop(second);
+        assert_eq!(room.bytes.load(Ordering::Relaxed), 0);
     }
 }

@@ -50,6 +50,8 @@ pub struct Planner<'a> {
     pub now: Timestamp,
     /// Whether a target can be used now.
     pub is_up: &'a dyn Fn(&str) -> bool,
+    /// Whether a target's queue takes more. What is ours already is planned with room everywhere.
+    pub has_room: &'a dyn Fn(&str) -> bool,
     /// Makes ids of deliveries.
     pub new_id: &'a dyn Fn() -> MessageId,
 }
@@ -135,14 +137,17 @@ impl Planner<'_> {
             return refuse(plan, leg, recipient, no_route(), false);
         };
         way.targets.retain(|name| self.generation.target_kind(name) == Some(kind));
+        // A copy cannot be refused, so it goes even where there is no room.
+        if leg.answers != Answers::Copy && !way.targets.iter().any(|name| (self.has_room)(name)) {
+            return refuse(plan, leg, recipient, queue_full(), true);
+        }
         let options = match way.route {
             Some(route) => Arc::clone(&route.options),
             None => Arc::clone(&self.generation.config.route_options),
         };
         match self.delivery(origin, leg, recipient, &way, (kind, &*options)) {
             Ok((mut delivery, message)) => {
-                let first_up = delivery.targets.iter().position(|name| (self.is_up)(name));
-                delivery.cursor = first_up.and_then(|at| u16::try_from(at).ok()).unwrap_or(0);
+                delivery.cursor = self.first(&delivery.targets);
                 if plan.deliveries.is_empty() && plan.held.is_empty() {
                     // The first delivery goes under the id that the origin was given.
                     delivery.id = leg.message.id;
@@ -157,6 +162,17 @@ impl Planner<'_> {
             }
             Err(reply) => refuse(plan, leg, recipient, reply, false),
         }
+    }
+
+    /// The target to begin with: one that is up and has room, else one with room, else one that is up.
+    fn first(&self, targets: &[Arc<str>]) -> u16 {
+        let (is_up, has_room) = (self.is_up, self.has_room);
+        let at = targets
+            .iter()
+            .position(|name| is_up(name) && has_room(name))
+            .or_else(|| targets.iter().position(|name| has_room(name)))
+            .or_else(|| targets.iter().position(|name| is_up(name)));
+        at.and_then(|at| u16::try_from(at).ok()).unwrap_or(0)
     }
 
     fn delivery(
@@ -301,6 +317,14 @@ impl Plan {
             && self.held.is_empty()
             && self.dropped == 0
     }
+
+    /// The refusal that the peer gets for the whole message, if it gets one: nothing was taken, or
+    /// some recipient can be taken later. Then all of it comes again, and nobody gets it twice.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refused> {
+        let later = self.refused.iter().find(|refused| refused.temporary);
+        later.or_else(|| self.refused.first().filter(|_| self.is_refusal()))
+    }
 }
 
 fn refuse(plan: &mut Plan, leg: &Leg, recipient: &Recipient, reply: Reply, temporary: bool) {
@@ -315,4 +339,105 @@ fn refuse(plan: &mut Plan, leg: &Leg, recipient: &Recipient, reply: Reply, tempo
 #[must_use]
 pub fn no_route() -> Reply {
     reply(550, "5.4.4", 0x0B, "No route to this recipient")
+}
+
+/// The refusal, for now, of what finds every queue full.
+#[must_use]
+pub fn queue_full() -> Reply {
+    reply(452, "4.3.1", 0x14, "Queue full, try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::specimen::specimen;
+    use crate::config::{CheckOptions, TestMessage, load_text};
+    use crate::platform::clock::Clock;
+    use crate::route::RouteTable;
+
+    const CONFIG: &str = "
+listeners: { esmes: { smpp: { bind: '127.0.0.1:2775' } } }
+accounts: { shop: { smpp: { system_id: shop, password: { env: P } } } }
+connectors:
+  a: { smpp: { host: 127.0.0.1, system_id: w, password: { env: P } } }
+  b: { smpp: { host: 127.0.0.1, system_id: w, password: { env: P } } }
+routes:
+  - { name: french, when: { to: { prefix: '+33' } }, to: { failover: [a, b] } }
+  - { name: rest, to: shop }
+";
+
+    fn generation() -> Generation {
+        let loaded = load_text("w.yaml".as_ref(), CONFIG, CheckOptions { environment: false });
+        let config = Arc::new(loaded.config.unwrap());
+        let clock = Clock::system();
+        let spool = spool::Spool::open_memory(spool::Options::new(|| Clock::system().instant()));
+        let started = clock.instant();
+        let env = crate::router::Env::new(
+            spool.unwrap(),
+            clock,
+            Arc::clone(&config),
+            Arc::default(),
+            started,
+        );
+        let routes = RouteTable::compile(&config);
+        Generation { number: 1, config, routes, plugins: Vec::new(), env: Arc::new(env) }
+    }
+
+    /// Plans a message to these recipients while these targets are down or full.
+    fn plan(to: &[&str], answers: Answers, down: &[&str], full: &[&str]) -> Plan {
+        let generation = generation();
+        let wanted = TestMessage {
+            door: "esmes".into(),
+            account: None,
+            from: "33700".into(),
+            to: to.iter().map(|to| Arc::from(*to)).collect(),
+            subject: None,
+            headers: std::collections::BTreeMap::new(),
+            text: "Hi".into(),
+        };
+        let now = Timestamp::from_ms(1_795_425_725_123);
+        let message = Arc::new(specimen(&generation.config, &wanted, now).unwrap());
+        let planner = Planner {
+            generation: &generation,
+            now,
+            is_up: &|name| !down.contains(&name),
+            has_room: &|name| !full.contains(&name),
+            new_id: &|| MessageId::from_u64(2),
+        };
+        planner.plan(message.id, &[Leg { message, answers, fate: Fate::Tables }])
+    }
+
+    #[track_caller]
+    fn check_first(down: &[&str], full: &[&str], expect: Option<&str>) {
+        let plan = plan(&["+33612345678"], Answers::Origin, down, full);
+        let first = plan.deliveries.first().and_then(|(delivery, _)| delivery.target());
+        assert_eq!(first.map(|name| &**name), expect, "down {down:?}, full {full:?}");
+        assert_eq!(plan.refusal().is_some_and(|refused| refused.temporary), expect.is_none());
+    }
+
+    #[test]
+    fn a_delivery_begins_where_there_is_room() {
+        check_first(&[], &[], Some("a"));
+        check_first(&["a"], &[], Some("b"));
+        check_first(&["a", "b"], &[], Some("a"));
+        check_first(&[], &["a"], Some("b"));
+        check_first(&["b"], &["a"], Some("b"));
+        check_first(&[], &["a", "b"], None);
+    }
+
+    #[test]
+    fn one_full_queue_puts_the_whole_message_off() {
+        let both = plan(&["+33612345678", "+49301234567"], Answers::Origin, &[], &["shop"]);
+        assert_eq!(both.deliveries.len(), 1);
+        let refused = both.refusal().unwrap();
+        assert!(refused.temporary);
+        assert_eq!((refused.reply.smtp_code, refused.reply.smpp_status), (452, 0x14));
+    }
+
+    #[test]
+    fn a_copy_goes_where_there_is_no_room() {
+        let copy = plan(&["+33612345678"], Answers::Copy, &["a"], &["a", "b"]);
+        assert_eq!(copy.deliveries[0].0.target().map(|name| &**name), Some("b"));
+        assert!(copy.refusal().is_none());
+    }
 }

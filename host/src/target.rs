@@ -222,6 +222,18 @@ impl Target {
         (queue.len(), queue.scheduled(), queue.in_flight())
     }
 
+    /// Deliveries here, whatever they wait for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether nothing is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The ids of what waits here, at most `max`.
     #[must_use]
     pub fn waiting_ids(&self, max: usize) -> Vec<MessageId> {

@@ -19,7 +19,7 @@ pub struct Node {
     pub id: u16,
     /// The name that this node uses where no other is given.
     pub hostname: Arc<str>,
-    /// Memory for drafts at all doors together; then doors answer "later".
+    /// Memory for mail that is coming in, at all listeners together; then DATA is answered "later".
     pub drafts_bytes_max: u64,
     /// Time to finish what is in flight after SIGTERM.
     pub drain_timeout: Duration,
@@ -32,7 +32,7 @@ pub struct SpoolConfig {
     pub place: SpoolPlace,
     /// Octets of free disk space below which nothing is accepted.
     pub free_bytes_min: u64,
-    /// Messages in all states at which nothing more is accepted.
+    /// Deliveries, held and undecided messages at which nothing more is accepted.
     pub messages_max: u64,
     /// Cache of the store.
     pub cache_bytes: u64,
@@ -105,7 +105,7 @@ static NODE: Schema = Schema {
     keys: &[
         key("id", Kind::Int(0, 1023), "Part of every message id; different on each node that shares targets.").or("0").restart(),
         key("hostname", Kind::Octets(255), "The name that this node uses where no other is given.").or("localhost"),
-        key("drafts_max", Kind::Size(MIB, 64 * GIB), "Memory for messages being received at all doors together; beyond it doors answer \"later\".").or("256MiB"),
+        key("drafts_max", Kind::Size(MIB, 64 * GIB), "Memory for mail that is coming in, at all listeners together; beyond it DATA is answered \"later\".").or("256MiB"),
         key("drain_timeout", Kind::Duration(0, HOUR), "Time to finish what is in flight after SIGTERM.").or("30s"),
     ],
 };
@@ -130,7 +130,7 @@ static SPOOL: Schema = Schema {
         key(
             "messages_max",
             Kind::Int(1, 1_000_000_000),
-            "Messages in all states at which nothing more is accepted.",
+            "Deliveries, held and undecided messages together at which nothing more is accepted.",
         )
         .or("10000000"),
         key("cache", Kind::Size(MIB, 64 * GIB), "Memory that the store uses as a cache.")

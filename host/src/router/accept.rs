@@ -14,7 +14,7 @@ use crate::intake::{Accepted, Draft, Outcome, Proof, Refusal};
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::{Decided, Fate, Leg, Run, Writes, reply};
-use crate::plan::{Plan, Planner, no_route};
+use crate::plan::{Plan, Planner, no_route, queue_full};
 use crate::plugin::Stage;
 use crate::receipt::REJECTED;
 use crate::receipt::answer;
@@ -44,6 +44,9 @@ impl Router {
         if !relay_allowed {
             return Err(refusal(&reply(554, "5.7.1", 0x0D, "Relay access denied")));
         }
+        if self.is_full(generation) {
+            return Err(later(&queue_full()));
+        }
         if recipient.address.is_mailbox() {
             match generation.config.domains.resolve(&recipient.address.value) {
                 Resolved::Mailbox => {}
@@ -72,6 +75,11 @@ impl Router {
                 EnvelopeDecision::Certain(RouteDecision::Reject { reply, .. }) => {
                     return Err(refusal(&reply));
                 }
+                EnvelopeDecision::Certain(RouteDecision::Targets { targets, .. })
+                    if !targets.iter().any(|name| self.has_room(generation, name)) =>
+                {
+                    return Err(later(&queue_full()));
+                }
                 EnvelopeDecision::Certain(_) | EnvelopeDecision::NeedsContent => {}
             }
         }
@@ -84,7 +92,10 @@ impl Router {
         let now = self.clock.now();
         let messages: Vec<Arc<Message>> =
             drafts.into_iter().map(|draft| Arc::new(draft.message)).collect();
-        let fated = if generation.plugins.is_empty() {
+        let fated = if self.is_full(generation) {
+            let full = |_message| (Fated::Refused(later(&queue_full())), Vec::new());
+            messages.iter().map(full).collect()
+        } else if generation.plugins.is_empty() {
             messages.iter().map(|message| self.plan_plain(generation, message)).collect()
         } else {
             join_all(messages.iter().map(|message| self.fate(generation, message))).await
@@ -233,23 +244,51 @@ impl Router {
         legs: &[Leg],
         writes: Writes,
     ) -> Fated {
-        let plan = self.plan(generation, message.id, legs);
-        match plan.refused.first() {
-            Some(refused) if plan.is_refusal() => {
+        let has_room = |name: &str| self.has_room(generation, name);
+        let plan = self.plan_with(generation, message.id, legs, &has_room);
+        match plan.refusal() {
+            Some(refused) => {
                 Fated::Refused(Refusal::from_reply(&refused.reply, !refused.temporary))
             }
-            _ => Fated::Planned(plan, writes),
+            None => Fated::Planned(plan, writes),
         }
     }
 
+    /// Plans what is ours already: a full queue is no reason to lose it.
     pub(super) fn plan(&self, generation: &Generation, id: MessageId, legs: &[Leg]) -> Plan {
+        self.plan_with(generation, id, legs, &|_name| true)
+    }
+
+    fn plan_with(
+        &self,
+        generation: &Generation,
+        id: MessageId,
+        legs: &[Leg],
+        has_room: &dyn Fn(&str) -> bool,
+    ) -> Plan {
         let planner = Planner {
             generation,
             now: self.clock.now(),
             is_up: &|name| self.is_up(name),
+            has_room,
             new_id: &|| self.next_id(),
         };
         planner.plan(id, legs)
+    }
+
+    /// Whether fewer deliveries are at a target than its `queue_max`. Batches that are being decided
+    /// at this moment do not count yet.
+    fn has_room(&self, generation: &Generation, name: &str) -> bool {
+        let connector = generation.config.connectors.get(name).map(|it| it.queue_max);
+        let account = || generation.config.accounts.get(name).map(|it| it.queue_max);
+        let Some(max) = connector.or_else(account) else { return true };
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        self.targets.load().get(name).is_none_or(|target| target.len() < max)
+    }
+
+    /// Whether the spool holds as much as `spool.messages_max` allows.
+    fn is_full(&self, generation: &Generation) -> bool {
+        self.spool.entries() >= generation.config.spool.messages_max
     }
 
     pub(super) async fn decide(
@@ -328,4 +367,8 @@ fn accepted(message: &Message, generation: &Generation, now: Timestamp) -> Event
 
 fn refusal(reply: &crate::config::Reply) -> Refusal {
     Refusal::from_reply(reply, true)
+}
+
+fn later(reply: &crate::config::Reply) -> Refusal {
+    Refusal::from_reply(reply, false)
 }

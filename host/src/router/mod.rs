@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::delivery::DECIDER;
 use crate::generation::Generation;
 use crate::inbound::smpp::Accounts;
+use crate::intake::DraftRoom;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
@@ -56,6 +57,8 @@ pub struct Router {
     pub metrics: Metrics,
     /// Sessions and rates of accounts.
     pub accounts: Accounts,
+    /// Memory for mail that is coming in.
+    pub drafts: Arc<DraftRoom>,
     ids: Ids,
     book: Book,
     generation: ArcSwap<Generation>,
@@ -106,6 +109,7 @@ impl Router {
             journal,
             metrics,
             accounts: Accounts::default(),
+            drafts: Arc::default(),
             ids,
             book,
             generation: ArcSwap::new(Arc::clone(&generation)),

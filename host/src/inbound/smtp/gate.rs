@@ -1,20 +1,13 @@
-//! How many may come in, and how much memory their messages may take.
+//! How many connections may come in.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Memory for messages that are coming in through one door; beyond it DATA is answered 452.
-const DRAFT_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// What a message is taken to need before it says more.
-const DRAFT_BYTES_MIN: usize = 64 * 1024;
 
 /// The counts of one door.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     connections: Mutex<Connections>,
-    draft_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -58,41 +51,6 @@ impl Drop for Pass {
     }
 }
 
-/// Memory set aside for a message, until it is dropped.
-#[derive(Debug)]
-pub(super) struct DraftBytes {
-    gate: Arc<Gate>,
-    bytes: usize,
-}
-
-impl DraftBytes {
-    /// Sets memory aside for a message of the announced size; none if there is no room.
-    pub(super) fn reserve(gate: &Arc<Gate>, announced: u64) -> Option<Self> {
-        let mut reserved = Self { gate: Arc::clone(gate), bytes: 0 };
-        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
-        reserved.grow_to(announced.max(DRAFT_BYTES_MIN)).then_some(reserved)
-    }
-
-    /// Makes it this much; false if there is no room.
-    pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        let fits = |used: usize| used.checked_add(more).filter(|used| *used <= DRAFT_BYTES_MAX);
-        let used = &self.gate.draft_bytes;
-        let grown =
-            more == 0 || used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        if grown {
-            self.bytes = self.bytes.max(bytes);
-        }
-        grown
-    }
-}
-
-impl Drop for DraftBytes {
-    fn drop(&mut self) {
-        self.gate.draft_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,18 +66,5 @@ mod tests {
         assert!(gate.enter(b, 3, 2).is_none());
         drop(first);
         assert!(gate.enter(a, 3, 2).is_some());
-    }
-
-    #[test]
-    fn memory_for_messages_has_a_bound_and_comes_back() {
-        let gate = Arc::new(Gate::default());
-        let half = u64::try_from(DRAFT_BYTES_MAX / 2).unwrap();
-        let first = DraftBytes::reserve(&gate, half).unwrap();
-        let mut second = DraftBytes::reserve(&gate, 1).unwrap();
-        assert!(!second.grow_to(DRAFT_BYTES_MAX));
-        drop(first);
-        assert!(second.grow_to(DRAFT_BYTES_MAX));
-        drop(second);
-        assert_eq!(gate.draft_bytes.load(Ordering::Relaxed), 0);
     }
 }

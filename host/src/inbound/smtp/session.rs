@@ -12,12 +12,12 @@ use subtle::ConstantTimeEq;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{DraftBytes, Gate};
+use super::gate::Gate;
 use super::settings::Settings;
 use super::transaction::{self, Transaction};
 use crate::config::{Account, Config, ListenerKind, Network};
 use crate::inbound::proxy;
-use crate::intake::Outcome;
+use crate::intake::{DraftBytes, Outcome};
 use crate::router::Router;
 use crate::wire::{Socket, Turn, Wire};
 
@@ -347,7 +347,9 @@ impl Conversation {
             }
         }
         let announced = open.params.size_bytes.unwrap_or(0);
-        let Some(reserved) = DraftBytes::reserve(&self.gate, announced) else { return NO_MEMORY };
+        let bytes_max = open.generation.config.node.drafts_bytes_max;
+        let reserved = DraftBytes::reserve(&self.router.drafts, announced, bytes_max);
+        let Some(reserved) = reserved else { return NO_MEMORY };
         self.draft_bytes = Some(reserved);
         open.id = self.router.next_id();
         let us = (&*self.settings.listener.hostname, self.extended);
