@@ -1,3 +1,12 @@
 //! Whole-host tests.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
+mod flow;
+mod receipts;
+mod failure;
 mod crash;
