@@ -10,3 +10,5 @@ mod flow;
 mod receipts;
 mod failure;
 mod crash;
+mod admission;
+mod reload;

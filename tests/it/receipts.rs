@@ -229,6 +229,9 @@ async fn a_mail_made_from_a_short_message_gives_the_esme_a_receipt() {
     let (_, id) = shop.submit(text_with_receipt("33612345678", "to the desk")).await;
     relay.wait(1).await;
     assert_eq!(shop.wait_receipts(1).await, [delivered(id)]);
+    let got = &shop.delivered()[0];
+    assert_eq!(got.source.addr.to_string(), "33612345678");
+    assert_eq!(got.destination.addr.to_string(), "33700");
     relay.refuse("desk@", "550 5.1.1 nobody", 1);
     let (_, id) = shop.submit(text_with_receipt("33612345678", "to nobody")).await;
     let receipts = shop.wait_receipts(2).await;
