@@ -38,7 +38,7 @@ pub use address_template::AddressTemplate;
 pub use case::{Expectation, Outcome, TestCase, TestMessage};
 pub use check::CheckOptions;
 pub use connector::{
-    ClientTls, Concat, Connector, ConnectorKind, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
+    ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
     SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy, Tlvs,
 };
 pub use domains::{Domains, NumberDomain, Resolved};

@@ -9,13 +9,16 @@ pub mod bounce;
 pub mod remote_id;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use message::{Address, MessageId, Origin, Recipient, Ret, Timestamp, record};
 use serde::{Deserialize, Serialize};
+use smpp::receipt::IdRelation;
 use spool::{Batch, Spool};
 
+use self::remote_id::Learned;
 use crate::delivery::{Answers, Delivery, Queued};
 
 /// Entries of the book that memory holds because the spool may not show them yet; two such
@@ -118,6 +121,7 @@ struct Memory {
     older: HashMap<Bytes, Entry>,
     folds: HashMap<Bytes, Fold>,
     parked: HashMap<Bytes, Receipt>,
+    spelled: HashMap<Arc<str>, Learned>,
 }
 
 impl Book {
@@ -133,6 +137,13 @@ impl Book {
             }
         }
         Ok(Self { memory: Mutex::new(memory) })
+    }
+
+    /// How `target` spells ids, if that need not be learned.
+    pub fn spell(&self, target: &Arc<str>, relation: Option<IdRelation>) {
+        let mut memory = self.lock();
+        let known = memory.spelled.entry(Arc::clone(target)).or_default();
+        known.fix(relation);
     }
 
     /// Writes what `target` took under `remote` ids into `batch`. Returns receipts that were waiting
@@ -154,12 +165,9 @@ impl Book {
             let key = book_key(target, &remote_id::canonical(id));
             put(batch, &key, &entry, expires);
             memory.remember(key, entry);
-            for spelling in remote_id::spellings(id) {
-                let parked = parked_key(target, &spelling);
-                if let Some(receipt) = memory.parked.remove(&parked) {
-                    batch.remove_key(parked);
-                    waiting.push(receipt);
-                }
+            if let Some((parked, receipt)) = memory.take_parked(target, id) {
+                batch.remove_key(parked);
+                waiting.push(receipt);
             }
         }
         waiting
@@ -179,10 +187,8 @@ impl Book {
         keep: Keep,
     ) -> Result<Match, spool::ReadError> {
         let mut memory = self.lock();
-        for spelling in remote_id::spellings(&receipt.remote) {
-            let key = book_key(target, &spelling);
-            let Some(entry) = memory.look_up(spool, &key)? else { continue };
-            return memory.apply(batch, spool, (key, entry), receipt, keep);
+        if let Some((id, entry)) = memory.find(spool, target, &receipt.remote)? {
+            return memory.apply(batch, spool, (book_key(target, &id), entry), receipt, keep);
         }
         if memory.parked.len() >= PARKED_MAX {
             return Ok(Match::Unknown);
@@ -222,6 +228,47 @@ pub struct Keep {
 }
 
 impl Memory {
+    /// The receipt that waits for this id of an answer.
+    fn take_parked(&mut self, target: &str, id: &str) -> Option<(Bytes, Receipt)> {
+        let mut learned = self.spelled.get(target).copied().unwrap_or_default();
+        let found = learned.find(
+            |relation| remote_id::in_receipt(id, relation),
+            |spelled| {
+                let key = parked_key(target, spelled);
+                Ok::<_, Infallible>(self.parked.contains_key(&key).then_some(key))
+            },
+        );
+        self.learn(target, learned);
+        let Ok(Some((_, key))) = found else { return None };
+        let receipt = self.parked.remove(&key)?;
+        Some((key, receipt))
+    }
+
+    /// The entry that a receipt with this id is about, and the id of its answer.
+    fn find(
+        &mut self,
+        spool: &Spool,
+        target: &str,
+        id: &str,
+    ) -> Result<Option<(String, Entry)>, spool::ReadError> {
+        let mut learned = self.spelled.get(target).copied().unwrap_or_default();
+        let found = learned.find(
+            |relation| remote_id::in_answer(id, relation),
+            |spelled| self.look_up(spool, &book_key(target, spelled)),
+        )?;
+        self.learn(target, learned);
+        Ok(found)
+    }
+
+    fn learn(&mut self, target: &str, learned: Learned) {
+        match self.spelled.get_mut(target) {
+            Some(known) => *known = learned,
+            None => {
+                self.spelled.insert(Arc::from(target), learned);
+            }
+        }
+    }
+
     fn remember(&mut self, key: Bytes, entry: Entry) {
         if self.recent.len() >= RECENT_MAX {
             self.older = std::mem::take(&mut self.recent);
@@ -294,8 +341,8 @@ fn entry_for(delivery: &Delivery, queued: &Queued, part: (u8, u8)) -> Entry {
         message: delivery.message,
         delivery: delivery.id,
         origin: Arc::clone(&message.origin),
-        sender: message.sender.clone(),
-        recipient: delivery.recipient.clone(),
+        sender: delivery.origin_sender(message).clone(),
+        recipient: delivery.origin_recipient(message),
         answers: delivery.answers,
         received: message.received,
         envid: message.envid.clone(),

@@ -22,7 +22,7 @@ use message::MessageId;
 use spool::Spool;
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, ConnectorKind};
 use crate::delivery::DECIDER;
 use crate::generation::Generation;
 use crate::inbound::smpp::Accounts;
@@ -194,6 +194,9 @@ impl Router {
         let old = self.targets.load_full();
         let mut new = Targets::new();
         for (name, connector) in &config.connectors {
+            if let ConnectorKind::Smpp(smpp) = &connector.kind {
+                self.book.spell(name, smpp.id_format.relation());
+            }
             let rate = connector
                 .rate
                 .map(|rate| TokenBucket::new(rate.per_second(), connector.burst, now));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use message::text::Alphabet;
+use smpp::receipt::IdRelation;
 
 use super::account::BindType;
 use super::listener::SmppVersion;
@@ -84,6 +85,8 @@ pub struct SmppConnector {
     pub concat: Concat,
     /// Whether optional parameters are sent.
     pub tlvs: Tlvs,
+    /// How message ids in receipts relate to those in submit answers.
+    pub id_format: IdFormat,
     /// What command statuses mean here, where it differs from the default table.
     pub status: BTreeMap<u32, StatusClass>,
     /// Type of number and numbering plan for senders that have none.
@@ -139,6 +142,34 @@ pub enum Tlvs {
     Always,
     /// Never.
     Never,
+}
+
+/// How message ids in receipts relate to those in submit answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdFormat {
+    /// Learnt from the first receipts.
+    Auto,
+    /// Decimal in both.
+    Dec,
+    /// Hexadecimal in the answer, decimal in the receipt.
+    HexDec,
+    /// Decimal in the answer, hexadecimal in the receipt.
+    DecHex,
+    /// The same octets in both.
+    Exact,
+}
+
+impl IdFormat {
+    /// The relation that it stands for; none if that is learned.
+    #[must_use]
+    pub const fn relation(self) -> Option<IdRelation> {
+        match self {
+            Self::Auto => None,
+            Self::Dec | Self::Exact => Some(IdRelation::Same),
+            Self::HexDec => Some(IdRelation::ReceiptIsDecimal),
+            Self::DecHex => Some(IdRelation::ReceiptIsHex),
+        }
+    }
 }
 
 /// What a command_status means for a delivery.

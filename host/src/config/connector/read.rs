@@ -7,7 +7,7 @@ use std::sync::Arc;
 use message::text::Alphabet;
 
 use super::{
-    ClientTls, Concat, Connector, ConnectorKind, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
+    ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
     SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy, Tlvs,
 };
 use crate::config::account::{BIND_TYPES, NUMBERING, one_second_of};
@@ -60,6 +60,7 @@ static SMPP: Schema = Schema {
         key("data_coding_0", Kind::Either(&Kind::Word(ALPHABET_WORDS), &Kind::Section(&DIRECTIONS)), "What data_coding 0 means there; one word, or one for each direction.").or("gsm"),
         key("concat", Kind::Word(&["udh8", "udh16", "payload", "sar"]), "How a text that is longer than one SMS is sent.").or("udh8"),
         key("tlvs", Kind::Word(&["auto", "always", "never"]), "Whether optional parameters are sent; `auto` leaves them out for 3.3 and after a refusal.").or("auto"),
+        key("id_format", Kind::Word(&["auto", "dec", "hex-dec", "dec-hex", "exact"]), "How message ids in receipts relate to those in submit answers; `hex-dec` is hexadecimal in the answer.").or("auto"),
         key("status", Kind::MapOf("a command_status such as 0x45", &Kind::Word(&["temporary", "permanent", "throttle", "connector", "success"])), "What a command_status means here, where it differs from the usual."),
         key("source", Kind::Section(&NUMBERING), "Type of number for senders that have none."),
         key("dest", Kind::Section(&NUMBERING), "Type of number for recipients that have none."),
@@ -274,6 +275,7 @@ impl SmppConnector {
             data_coding_0_in,
             concat: section.word(check, "concat", &CONCATS),
             tlvs: section.word(check, "tlvs", &TLVS),
+            id_format: section.word(check, "id_format", &ID_FORMATS),
             status: read_status(check, section),
             source: Numbering::read(check, section, "source"),
             dest: Numbering::read(check, section, "dest"),
@@ -295,6 +297,14 @@ const CONCATS: [(&str, Concat); 4] = [
 
 const TLVS: [(&str, Tlvs); 3] =
     [("auto", Tlvs::Auto), ("always", Tlvs::Always), ("never", Tlvs::Never)];
+
+const ID_FORMATS: [(&str, IdFormat); 5] = [
+    ("auto", IdFormat::Auto),
+    ("dec", IdFormat::Dec),
+    ("hex-dec", IdFormat::HexDec),
+    ("dec-hex", IdFormat::DecHex),
+    ("exact", IdFormat::Exact),
+];
 
 const UNKNOWN_OUTCOMES: [(&str, OnUnknownOutcome); 3] = [
     ("resend", OnUnknownOutcome::Resend),
