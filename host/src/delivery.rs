@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use message::{Address, Message, MessageId, Recipient, Timestamp};
+use message::{Address, Message, MessageId, Protocol, Recipient, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Spool state of a delivery that waits for its target.
@@ -29,6 +29,8 @@ pub struct Delivery {
     pub message: MessageId,
     /// Who it goes to.
     pub recipient: Recipient,
+    /// Sender and recipient as the origin knows them, where it leaves under others.
+    pub known_as: Option<Box<KnownAs>>,
     /// Which route chose the targets; empty if a plugin did.
     pub route: Arc<str>,
     /// Ordered targets; `cursor` says which one is next.
@@ -66,11 +68,39 @@ impl Delivery {
         self.targets.get(usize::from(self.cursor))
     }
 
+    /// The sender to whom answers about it go.
+    #[must_use]
+    pub fn origin_sender<'a>(&'a self, message: &'a Message) -> &'a Address {
+        self.known_as.as_ref().map_or(&message.sender, |known_as| &known_as.sender)
+    }
+
+    /// The recipient as answers name it: an ESME knows nothing but what it submitted, a bounce says
+    /// both (RFC 3464 §2.3).
+    #[must_use]
+    pub fn origin_recipient(&self, message: &Message) -> Recipient {
+        let mut recipient = self.recipient.clone();
+        if let Some(known_as) = &self.known_as
+            && message.origin.protocol == Protocol::Smpp
+        {
+            recipient.address = known_as.recipient.clone();
+        }
+        recipient
+    }
+
     /// SMS parts it has, known after the first attempt; 1 before.
     #[must_use]
     pub fn cost(&self) -> u32 {
         self.parts.as_ref().map_or(1, |parts| u32::from(parts.total.max(1)))
     }
+}
+
+/// The addresses of a delivery before a route or a conversion gave it others: answers carry them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAs {
+    /// The sender.
+    pub sender: Address,
+    /// The recipient.
+    pub recipient: Address,
 }
 
 /// Whether the outcome of a leg concerns the origin.

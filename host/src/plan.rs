@@ -6,7 +6,7 @@ use message::{Address, Content, Message, MessageId, Recipient, Timestamp};
 
 use crate::config::{DropAnswer, Receipts, Reply, RouteConfig, RouteOptions};
 use crate::convert;
-use crate::delivery::{Answers, Cause, Delivery, HELD};
+use crate::delivery::{Answers, Cause, Delivery, HELD, KnownAs};
 use crate::generation::{Generation, TargetKind};
 use crate::observe::event::{Event, What};
 use crate::pipeline::{Fate, Leg, reply};
@@ -238,6 +238,10 @@ impl Planner<'_> {
                 }
             }
         }
+        if delivery.recipient.address != *to || message.sender != *from {
+            let known_as = KnownAs { sender: from.clone(), recipient: to.clone() };
+            delivery.known_as = Some(Box::new(known_as));
+        }
         Ok((delivery, message))
     }
 
@@ -281,6 +285,7 @@ impl Planner<'_> {
             priority: message.priority,
             account: Arc::clone(&message.origin.account),
             doubtful: false,
+            known_as: None,
             last: None,
         }
     }

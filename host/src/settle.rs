@@ -199,6 +199,7 @@ mod tests {
             priority: 0,
             account: "".into(),
             doubtful: false,
+            known_as: None,
             last: None,
         }
     }

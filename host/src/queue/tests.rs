@@ -59,6 +59,7 @@ fn queued(id: u64, body: u64, priority: u8) -> Box<Queued> {
         priority,
         account: "".into(),
         doubtful: false,
+        known_as: None,
         last: None,
     };
     Box::new(Queued { delivery, message: Arc::new(message) })

@@ -76,8 +76,10 @@ impl About {
     /// About a delivery of a message.
     #[must_use]
     pub fn delivery(delivery: &Delivery, message: &Message) -> Self {
-        let mut about = Self::recipient(message, &delivery.recipient, delivery.answers);
+        let recipient = delivery.origin_recipient(message);
+        let mut about = Self::recipient(message, &recipient, delivery.answers);
         about.message = delivery.message;
+        about.sender = delivery.origin_sender(message).clone();
         about
     }
 

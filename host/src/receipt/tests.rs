@@ -58,6 +58,7 @@ fn queued() -> Queued {
         priority: 0,
         account: "shop".into(),
         doubtful: false,
+        known_as: None,
         last: None,
     };
     Queued { delivery, message: Arc::new(message) }

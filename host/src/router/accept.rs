@@ -336,6 +336,7 @@ pub(super) fn undecided(
         priority: message.priority,
         account: Arc::clone(&message.origin.account),
         doubtful: false,
+        known_as: None,
         last: Some(Cause::ours("4.3.0", reason)),
     }
 }

@@ -123,6 +123,7 @@ impl Work {
             priority: 0,
             account: Arc::clone(&answer.message.origin.account),
             doubtful: false,
+            known_as: None,
             last: None,
         };
         self.put(delivery, &Arc::new(answer.message), (STATE_SCHEDULED, answer.target))

@@ -214,6 +214,7 @@ mod tests {
             priority: 0,
             account: "".into(),
             doubtful: false,
+            known_as: None,
             last: None,
         };
         Queued { delivery, message: Arc::clone(message) }

@@ -58,6 +58,7 @@ pub(crate) fn queued(content: Content) -> Queued {
         priority: 0,
         account: "shop".into(),
         doubtful: false,
+        known_as: None,
         last: None,
     };
     Queued { delivery, message: Arc::new(message) }
