@@ -184,7 +184,7 @@ pub fn smsc_connector(name: &str, smsc: SocketAddr) -> String {
     )
 }
 
-const SOON: &str = "    retry: { delays: 1s }\n    breaker: { failures: 1000, pause: 1s }\n";
+const SOON: &str = "    retry: { delays: 1s }\n";
 
 /// Routes for numbers to the SMSC and everything else to the relay.
 pub const ROUTES: &str = "  - { name: numbers, when: { to: { kind: phone } }, to: smsc, convert: { text: \"{subject}: {text}\" } }

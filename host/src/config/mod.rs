@@ -38,8 +38,9 @@ pub use address_template::AddressTemplate;
 pub use case::{Expectation, Outcome, TestCase, TestMessage};
 pub use check::CheckOptions;
 pub use connector::{
-    ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
-    SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy, Tlvs,
+    ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect,
+    RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy,
+    Tlvs,
 };
 pub use domains::{Domains, NumberDomain, Resolved};
 pub use finding::{Finding, Severity};

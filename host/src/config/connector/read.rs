@@ -7,8 +7,9 @@ use std::sync::Arc;
 use message::text::Alphabet;
 
 use super::{
-    ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect, RelayHost,
-    SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy, Tlvs,
+    ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect,
+    RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy,
+    Tlvs,
 };
 use crate::config::account::{BIND_TYPES, NUMBERING, one_second_of};
 use crate::config::check::Check;
