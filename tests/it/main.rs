@@ -12,3 +12,4 @@ mod failure;
 mod crash;
 mod admission;
 mod reload;
+mod plugins;

@@ -20,6 +20,7 @@ pub mod esme;
 pub mod smsc;
 pub mod sms;
 pub mod crash;
+pub mod plugins;
 
 pub use esme::Esme;
 pub use mailer::Mailer;
