@@ -84,7 +84,7 @@ impl Relay {
                 }
             }
         });
-        Self { address, state, tasks: tasks }
+        Self { address, state, tasks }
     }
 
     /// Stops as a killed process does, and returns where it listened.
