@@ -56,6 +56,13 @@ impl Breaker {
         self.probing = false;
     }
 
+    /// Somebody says that it is worth a probe now.
+    pub fn hurry(&mut self) {
+        if let Some(until) = &mut self.open_until {
+            *until = Timestamp::default();
+        }
+    }
+
     /// The target cannot be used.
     pub fn fail(&mut self, now: Timestamp) {
         if self.open_until.is_some_and(|until| now < until) {
@@ -71,6 +78,21 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operator_may_ask_for_the_probe_at_once() {
+        let t = Timestamp::from_ms;
+        let mut breaker = Breaker::default();
+        breaker.hurry();
+        assert!(!breaker.is_half_open());
+        breaker.fail(t(5));
+        assert!(!breaker.allows(t(6)));
+        breaker.hurry();
+        assert!(breaker.allows(t(6)) && breaker.is_half_open());
+        breaker.probe();
+        breaker.hurry();
+        assert!(!breaker.allows(t(6)));
+    }
 
     #[test]
     fn one_probe_decides() {

@@ -306,8 +306,12 @@ impl Queue {
         })
     }
 
-    /// Makes everything that is scheduled ready now, or only `id`; returns how many.
+    /// Makes everything that is scheduled ready now, or only `id`; returns how many. A target that
+    /// failed is tried now.
     pub fn retry_now(&mut self, id: Option<MessageId>) -> usize {
+        if id.is_none_or(|id| self.slots.contains_key(&id)) {
+            self.breaker.hurry();
+        }
         let chosen: Vec<_> = self
             .scheduled
             .iter()
