@@ -97,7 +97,7 @@ impl Writer {
                 self.lost.fetch_add(events, Ordering::Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
                     let folder = self.options.folder.display();
-                    tracing::error!(name: "journal.failed", %error, %folder, "events are lost");
+                    tracing::error!(event = "journal.failed", %error, %folder, "events are lost");
                 }
             }
         }
@@ -123,7 +123,7 @@ impl Writer {
     fn tidy(&self) {
         if let Err(error) = self.try_tidy() {
             let folder = self.options.folder.display();
-            tracing::warn!(name: "journal.tidy_failed", %error, %folder, "old segments stay");
+            tracing::warn!(event = "journal.tidy_failed", %error, %folder, "old segments stay");
         }
     }
 
