@@ -84,6 +84,8 @@ pub struct App {
     pub reload: reload::Handle,
     /// Where listeners listen, by name; useful when the configuration said port 0.
     pub addresses: BTreeMap<Name, Vec<SocketAddr>>,
+    /// Where health and metrics are, if the configuration says so.
+    pub http: Option<SocketAddr>,
 }
 
 /// Runs until SIGTERM or SIGINT, reloads on SIGHUP.
@@ -161,9 +163,9 @@ impl App {
         connectors.fit(&router, &config);
         let addresses = start_listeners(&router, &config, sockets);
         let reload = start_reloader(&router, &config, options, (plugins, connectors));
-        crate::admin::start(&router, &config, &reload, &addresses).await?;
+        let http = crate::admin::start(&router, &config, &reload, &addresses).await?;
         tracing::info!(event = "started", addresses = ?addresses, version = env!("CARGO_PKG_VERSION"));
-        Ok(Self { router, reload, addresses })
+        Ok(Self { router, reload, addresses, http })
     }
 
     /// Accepts nothing more, finishes what is in flight within the configured time (or `within`),

@@ -222,5 +222,5 @@ pub(super) async fn bounce(
 
 async fn exists(shared: &Shared, id: message::MessageId) -> Result<(), Failure> {
     let router = Arc::clone(&shared.router);
-    blocking(move || Ok(drop(router.shown(id)?))).await
+    blocking(move || router.shown(id).map(drop).map_err(Failure::from)).await
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, complain};
+use super::{EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, complain};
 
 /// Octets of an answer at most.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -69,6 +69,8 @@ impl AskError {
         ExitCode::from(match self {
             Self::Nobody { .. } | Self::Broken(_) => EX_UNAVAILABLE,
             Self::Refused { status, .. } if status.is_server_error() => EX_SOFTWARE,
+            Self::Refused { status: StatusCode::NOT_FOUND, .. } => EX_NOINPUT,
+            Self::Refused { status: StatusCode::CONFLICT, .. } => EX_TEMPFAIL,
             Self::Refused { .. } => EX_USAGE,
         })
     }

@@ -22,14 +22,18 @@ use clap::{Parser, Subcommand};
 
 /// The configuration file if none is named.
 const CONFIG: &str = "wirepost.yaml";
-/// sysexits: the command line is wrong, or asks for what is not there.
+/// sysexits: the command line is wrong.
 const EX_USAGE: u8 = 64;
+/// sysexits: there is no such message, delivery or target.
+const EX_NOINPUT: u8 = 66;
 /// sysexits: something that is needed is not there.
 const EX_UNAVAILABLE: u8 = 69;
 /// sysexits: something of ours failed.
 const EX_SOFTWARE: u8 = 70;
 /// sysexits: the disk failed.
 const EX_IOERR: u8 = 74;
+/// sysexits: not now; a delivery is in flight.
+const EX_TEMPFAIL: u8 = 75;
 /// sysexits: the configuration is wrong.
 const EX_CONFIG: u8 = 78;
 
