@@ -187,6 +187,7 @@ impl Plugin {
     pub(super) async fn renew(&self, env: &Arc<dyn HostEnv>) -> Result<(), Fault> {
         self.idle().clear();
         let instance = self.instance(env).await?;
+        self.made.store(1, Ordering::Relaxed);
         self.keep(instance, env.monotonic());
         Ok(())
     }

@@ -126,7 +126,7 @@ async fn what_is_not_known_or_not_granted_is_never_next() {
         ("no-route", "unknown", "without a target"),
         ("fork-lie", "unknown", "nowhere"),
         ("recipient 33700", "error", "denied"),
-        ("grow", "output", "octets"),
+        ("grow", "error", "too large"),
     ] {
         check_fault(&judge(&liar, &sms(text), &world).await.unwrap_err(), kind, part);
     }
