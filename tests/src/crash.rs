@@ -43,7 +43,7 @@ pub fn binary() -> Result<PathBuf> {
     let path = profile.join("wirepost");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "wirepost", "--bin", "wirepost"]);
+    build.args(["build", "--quiet", "--workspace", "--bin", "wirepost"]);
     if profile.ends_with("release") {
         build.arg("--release");
     }

@@ -38,7 +38,7 @@ pub(crate) fn build_host(release: bool) -> Result<PathBuf> {
         return std::path::absolute(&built).with_context(|| format!("find {}", built.display()));
     }
     let profile: &[&str] = if release { &["--release"] } else { &[] };
-    let mut command = cargo(&["build", "--package", "wirepost", "--bin", "wirepost"]);
+    let mut command = cargo(&["build", "--workspace", "--bin", "wirepost"]);
     run(command.args(profile))?;
     Ok(target().join(if release { "release" } else { "debug" }).join("wirepost"))
 }
