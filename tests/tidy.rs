@@ -174,3 +174,26 @@ fn nothing_is_left_for_later_in_a_comment() {
         .collect();
     assert!(found.is_empty(), "{found:#?}");
 }
+
+#[test]
+fn each_promise_names_tests_that_are_there() {
+    let promises = fs::read_to_string(root().join("docs/PROMISES.md")).unwrap();
+    let sources = sources();
+    let mut section = "";
+    let mut held = std::collections::BTreeMap::new();
+    for line in promises.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title;
+            held.insert(section, 0);
+        } else if let Some(item) = line.strip_prefix("* `") {
+            let (path, rest) = item.split_once('`').unwrap();
+            let name = rest.trim_start_matches([':', ' ']).trim_matches('`');
+            let source = sources.iter().find(|source| source.path == path);
+            let found = source.is_some_and(|s| s.text.contains(&format!("fn {name}()")));
+            assert!(found, "docs/PROMISES.md names {name}, which is not in {path}");
+            *held.get_mut(section).unwrap() += 1;
+        }
+    }
+    assert_eq!(held.len(), 8, "a promise is missing");
+    assert!(held.values().all(|tests| *tests > 0), "a promise has no test: {held:?}");
+}
