@@ -7,6 +7,7 @@
 
 pub mod read;
 pub mod compose;
+pub mod references;
 pub mod verdict;
 pub mod flight;
 pub mod link;

@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use message::{MessageId, Origin, Protocol};
+use message::{MessageId, Origin, Protocol, Timestamp};
 use smpp::pdu::{Bind, QuerySmResp};
 use smpp::session::{Config, Role, WINDOW_MAX};
 use smpp::{CommandId, Event, Octets, Pdu, Session, Status};
@@ -21,6 +20,7 @@ use crate::sms::compose::Composing;
 use crate::sms::flight::Flight;
 use crate::sms::link::{Link, Step};
 use crate::sms::read::Reading;
+use crate::sms::references::References;
 use crate::sms::verdict::Judge;
 use crate::sms::version;
 use crate::target::Target;
@@ -387,7 +387,7 @@ impl Serving {
             self.link.session.set_window(usize::from(window));
         }
         self.bound = Some(Bound {
-            flight: flight(&account),
+            flight: flight(&account, self.router.clock.now()),
             mode: bind.mode,
             origin: Arc::new(origin),
             account,
@@ -525,7 +525,7 @@ struct Batch {
     generation: Option<Arc<crate::generation::Generation>>,
 }
 
-fn flight(account: &Account) -> Flight {
+fn flight(account: &Account, now: Timestamp) -> Flight {
     let composing = Composing {
         to_smsc: false,
         zero: account.data_coding_0,
@@ -534,8 +534,8 @@ fn flight(account: &Account) -> Flight {
         dest: Numbering::default(),
         service_type: Octets::new(),
     };
-    let reference = Arc::new(AtomicU16::new(0));
-    Flight::new(composing, Judge::Esme, true, Arc::clone(&account.name), reference)
+    let references = Arc::new(References::starting_at(now.as_ms()));
+    Flight::new(composing, Judge::Esme, true, Arc::clone(&account.name), references)
 }
 
 /// Resolves when the queue may have something; never without one.

@@ -6,7 +6,7 @@ mod incoming;
 mod session;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smpp::Octets;
@@ -16,6 +16,7 @@ use crate::config::{BindType, Connector, ConnectorKind, SmppConnector, Tlvs};
 use crate::router::Router;
 use crate::sms::compose::Composing;
 use crate::sms::flight::Flight;
+use crate::sms::references::References;
 use crate::sms::verdict::Judge;
 use crate::target::Target;
 use connect::{ConnectError, connect};
@@ -32,7 +33,7 @@ struct Bound {
     /// Binds that can send.
     senders: AtomicUsize,
     /// The number that the parts of one message share.
-    reference: Arc<AtomicU16>,
+    references: Arc<References>,
     stop: CancellationToken,
 }
 
@@ -44,13 +45,12 @@ pub fn start(
     stop: &CancellationToken,
 ) {
     let ConnectorKind::Smpp(settings) = &connector.kind else { return };
-    let first = router.clock.now().as_ms() & 0xFFFF;
     let bound = Arc::new(Bound {
         router: Arc::clone(router),
         connector: Arc::clone(connector),
         target: Arc::clone(target),
         senders: AtomicUsize::new(0),
-        reference: Arc::new(AtomicU16::new(u16::try_from(first).unwrap_or(0))),
+        references: Arc::new(References::starting_at(router.clock.now().as_ms())),
         stop: stop.clone(),
     });
     for number in 0..settings.binds.max(1) {
@@ -130,7 +130,7 @@ impl Bound {
             Judge::Smsc(Arc::clone(&self.connector)),
             settings.tlvs == Tlvs::Auto,
             Arc::clone(&self.connector.name),
-            Arc::clone(&self.reference),
+            Arc::clone(&self.references),
         )
     }
 }

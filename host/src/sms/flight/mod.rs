@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use message::Timestamp;
@@ -15,6 +14,7 @@ use smpp::status::Remedy;
 use smpp::{Pdu, Session, Sm, Status, tag};
 
 use super::compose::{Composing, compose};
+use super::references::References;
 use super::verdict::{Judge, Verdict, cause};
 use crate::delivery::{Attempt, Cause, Defer, Part, Queued};
 
@@ -31,7 +31,7 @@ pub struct Flight {
     /// The connector or account, named in causes.
     peer: Arc<str>,
     taken: Cause,
-    reference: Arc<AtomicU16>,
+    references: Arc<References>,
     jobs: Vec<Option<Job>>,
     free: Vec<usize>,
     backlog: VecDeque<Outgoing>,
@@ -82,7 +82,7 @@ impl Flight {
         judge: Judge,
         retry_bare: bool,
         peer: Arc<str>,
-        reference: Arc<AtomicU16>,
+        references: Arc<References>,
     ) -> Self {
         Self {
             taken: cause(Status::ROK, None, &peer),
@@ -90,7 +90,7 @@ impl Flight {
             judge,
             retry_bare,
             peer,
-            reference,
+            references,
             jobs: Vec::new(),
             free: Vec::new(),
             backlog: VecDeque::new(),
@@ -113,8 +113,13 @@ impl Flight {
 
     /// Takes a delivery; its first parts go out with the next [`Flight::send`].
     pub fn start(&mut self, mut queued: Queued, now: Timestamp) {
-        let reference = &self.reference;
-        let next = || reference.fetch_add(1, Ordering::Relaxed);
+        let references = Arc::clone(&self.references);
+        let sender = match &queued.delivery.sms {
+            Some(sms) => Arc::clone(&sms.sender.value),
+            None => Arc::clone(&queued.message.sender.value),
+        };
+        let recipient = Arc::clone(&queued.delivery.recipient.address.value);
+        let next = || references.next(&sender, &recipient);
         match compose(&mut queued, &self.composing, next, now) {
             Ok(sms) => self.launch(queued, sms),
             Err(error) => {

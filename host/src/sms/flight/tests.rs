@@ -32,8 +32,8 @@ impl Run {
         smsc.accept_bind(now, sequence, &bind, Octets::new()).unwrap();
         esme.handle_bytes(now, &smsc.take_output());
         assert!(matches!(esme.poll_event(), Some(Event::Bound { .. })));
-        let reference = Arc::new(AtomicU16::new(1));
-        let flight = Flight::new(composing(), Judge::Esme, true, "smsc-a".into(), reference);
+        let references = Arc::new(References::starting_at(1));
+        let flight = Flight::new(composing(), Judge::Esme, true, "smsc-a".into(), references);
         Self { flight, esme, smsc, now }
     }
 
