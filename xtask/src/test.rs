@@ -43,10 +43,13 @@ fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// With nextest if it is there: it prints the totals of all packages as one closing line.
 fn tests() -> Result<()> {
+    // A test that had to build the program itself would be taken for one that hangs.
+    let host = process::build_host(false)?;
     let mut command = if found("cargo-nextest") {
         cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
     } else {
         cargo(&["test", "--workspace", "--no-fail-fast"])
     };
-    process::run(command.env("WIREPOST_PLUGINS", root().join("target/plugins")))
+    command.env("WIREPOST_PLUGINS", root().join("target/plugins")).env("WIREPOST_BIN", host);
+    process::run(&mut command)
 }
