@@ -9,8 +9,10 @@ use message::text::{
     Alphabet, Coding, SegmentOptions, Shift, choose, count_parts, fit, meaning, transliterate,
 };
 use message::{Address, Message, MessageId, Short, ShortBody, Timestamp};
+use smtp::Mailbox;
 
-use crate::config::{Convert, OnExcess, Reply};
+use crate::config::{AddressTemplate, Convert, OnExcess, Reply};
+use crate::conversation;
 use crate::delivery::SmsOut;
 use crate::pipeline::reply;
 
@@ -51,7 +53,9 @@ fn truncate(text: &str, parts_max: u8) -> Cow<'_, str> {
 pub struct MailHow<'a> {
     /// The route's options.
     pub options: &'a Convert,
-    /// The author if the route names none.
+    /// The author, if the route says who it is.
+    pub from: Option<&'a AddressTemplate>,
+    /// The author if the route names none, or what is no mailbox.
     pub fallback_from: &'a str,
     /// Our name, for the Message-ID.
     pub hostname: &'a str,
@@ -59,10 +63,10 @@ pub struct MailHow<'a> {
     pub now: Timestamp,
 }
 
-/// The mail that an SMS becomes, and its envelope sender.
+/// The mail that an SMS becomes, and its author.
 ///
 /// # Errors
-/// The refusal: the route names no mailbox to send from, or the content is no text.
+/// The refusal: there is no mailbox to send to or from, or the content is no text.
 pub fn to_mail(
     message: &Message,
     short: &Short,
@@ -73,22 +77,30 @@ pub fn to_mail(
     let Some(text) = short_text(short, zero) else {
         return Err(reply(554, "5.6.1", 0x45, "Binary SMS cannot become mail"));
     };
-    if !to.is_mailbox() {
-        return Err(reply(
-            550,
-            "5.1.3",
-            0x0B,
-            "The recipient is no mailbox; use the route's rewrite_to",
-        ));
+    if !is_full_mailbox(&to.value) {
+        let words = "The recipient is no mailbox, see rewrite.to of the route";
+        return Err(reply(550, "5.1.3", 0x0B, words));
     }
-    let from = match &how.options.mail_from {
-        Some(template) => {
-            template.render(|place| address_place(place, (&message.sender, to), &message.sender))
-        }
-        None => how.fallback_from.to_owned(),
-    };
+    let own = &message.sender;
+    let by_route = how.from.map(|from| from.render(|place| address_place(place, (own, to), own)));
+    let from = by_route
+        .and_then(|from| tidy_mailbox(&from))
+        .or_else(|| tidy_mailbox(how.fallback_from))
+        .ok_or_else(|| {
+            reply(
+                550,
+                "5.1.7",
+                0x0A,
+                "The sender is no mailbox, see convert.mail_from of the route",
+            )
+        })?;
     let fields = Fields { subject: "", text: &text, from: &message.sender.value, to: &to.value };
-    let subject = how.options.subject.render(&fields);
+    let (reply_subject, answered) = conversation::reply_fields(message);
+    let subject = reply_subject.unwrap_or_else(|| how.options.subject.render(&fields));
+    let mut headers = vec![("Auto-Submitted", "auto-generated")];
+    if let Some(answered) = &answered {
+        headers.extend([("In-Reply-To", &**answered), ("References", answered)]);
+    }
     let raw = compose(&Compose {
         from: &from,
         from_name: &message.sender.value,
@@ -97,9 +109,25 @@ pub fn to_mail(
         text: &text,
         date: &how.now.rfc5322(),
         message_id: &message_id(message.id, how.hostname),
-        headers: &[("Auto-Submitted", "auto-generated")],
+        headers: &headers,
     });
     Ok((Bytes::from(raw), Address::mailbox(from)))
+}
+
+/// Whether a relay can be told this recipient.
+fn is_full_mailbox(text: &str) -> bool {
+    Mailbox::parse(text).is_ok_and(|mailbox| mailbox.domain().is_some())
+}
+
+/// The mailbox that a template made of a sender which may have any characters: those that would mean
+/// something to a mail system become `_`. None if it is no mailbox even so.
+fn tidy_mailbox(text: &str) -> Option<String> {
+    let (local, domain) = text.rsplit_once('@')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-_=.".contains(c);
+    let local: String = local.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let labels: Vec<&str> = local.split('.').filter(|label| !label.is_empty()).collect();
+    let tidy = format!("{}@{domain}", labels.join("."));
+    is_full_mailbox(&tidy).then_some(tidy)
 }
 
 /// What stands for a place in an address template of a route; `digits`, `local` and `domain` are
@@ -150,4 +178,28 @@ pub fn zero_at(config: &crate::config::Config, message: &Message) -> Alphabet {
 
 fn message_id(id: MessageId, hostname: &str) -> String {
     format!("<{id}@{hostname}>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_author_of_a_mail_is_a_mailbox_whatever_the_sender_of_the_sms() {
+        for (rendered, expect) in [
+            ("+33612345678@sms.test", Some("+33612345678@sms.test")),
+            ("My Shop@sms.test", Some("My_Shop@sms.test")),
+            ("a@b@sms.test", Some("a_b@sms.test")),
+            ("x%host!y@sms.test", Some("x_host_y@sms.test")),
+            ("\"\r\nBcc: you\"@sms.test", Some("___Bcc__you_@sms.test")),
+            (".Caf\u{e9}..@sms.test", Some("Caf_@sms.test")),
+            ("@sms.test", None),
+            ("..@sms.test", None),
+            ("desk", None),
+            ("desk@", None),
+            ("desk@a b", None),
+        ] {
+            assert_eq!(tidy_mailbox(rendered).as_deref(), expect, "{rendered}");
+        }
+    }
 }

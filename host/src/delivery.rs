@@ -1,9 +1,13 @@
 //! A delivery: one recipient of one leg, bound for one target; and what came of an attempt.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use message::{Address, Message, MessageId, Protocol, Recipient, Timestamp};
+use message::{Address, Content, Message, MessageId, Protocol, Recipient, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::config::Receipts;
+use crate::receipt::share::Shared;
 
 /// Spool state of a delivery that waits for its target.
 pub const STATE_SCHEDULED: u8 = 1;
@@ -59,6 +63,20 @@ pub struct Delivery {
     pub doubtful: bool,
     /// Why it waits or is held.
     pub last: Option<Cause>,
+    /// How its origin comes to hear of it.
+    pub terms: Terms,
+}
+
+/// How the origin of a delivery comes to hear of it, beyond what it asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// A mail that was an SMS is told of by a report, which is waited for so long; none tells with
+    /// the relay's answer.
+    pub report_within: Option<Duration>,
+    /// Whether an SMSC is asked for receipts.
+    pub ask: Receipts,
+    /// Its share in the answer, if a recipient has several.
+    pub shared: Option<Box<Shared>>,
 }
 
 impl Delivery {
@@ -68,16 +86,29 @@ impl Delivery {
         self.targets.get(usize::from(self.cursor))
     }
 
+    /// Whether it carries a receipt or a notification of ours.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        self.answers == Answers::Copy && self.message == self.id
+    }
+
     /// The sender to whom answers about it go.
     #[must_use]
     pub fn origin_sender<'a>(&'a self, message: &'a Message) -> &'a Address {
-        self.known_as.as_ref().map_or(&message.sender, |known_as| &known_as.sender)
+        match (&self.terms.shared, &self.known_as) {
+            (Some(shared), _) => &shared.sender,
+            (None, Some(known_as)) => &known_as.sender,
+            (None, None) => &message.sender,
+        }
     }
 
     /// The recipient as answers name it: an ESME knows nothing but what it submitted, a bounce says
     /// both (RFC 3464 §2.3).
     #[must_use]
     pub fn origin_recipient(&self, message: &Message) -> Recipient {
+        if let Some(shared) = &self.terms.shared {
+            return shared.recipient.clone();
+        }
         let mut recipient = self.recipient.clone();
         if let Some(known_as) = &self.known_as
             && message.origin.protocol == Protocol::Smpp
@@ -110,7 +141,8 @@ pub enum Answers {
     Origin,
     /// A copy: its outcome concerns nobody.
     Copy,
-    /// Folded into the origin's answer.
+    /// Folded into the origin's answer about the recipient of the same address, or about its first
+    /// one.
     Share,
 }
 
@@ -158,6 +190,15 @@ pub struct Queued {
     pub message: Arc<Message>,
 }
 
+impl Queued {
+    /// Whether it is a mail that was an SMS.
+    #[must_use]
+    pub fn was_short(&self) -> bool {
+        self.message.origin.protocol == Protocol::Smpp
+            && matches!(self.message.content, Content::Mail(_))
+    }
+}
+
 /// What came of an attempt: always an answer, never an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -167,6 +208,8 @@ pub enum Attempt {
         remote: Vec<Arc<str>>,
         /// The positive answer.
         reply: Cause,
+        /// It tells the origin of what follows itself: the wishes went along (RFC 3461 §5.2.1).
+        tells: bool,
     },
     /// Not now.
     Deferred {

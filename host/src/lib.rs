@@ -10,6 +10,7 @@ pub mod plugins;
 pub mod pipeline;
 pub mod route;
 pub mod convert;
+pub mod conversation;
 pub mod plan;
 pub mod spooler;
 pub mod queue;

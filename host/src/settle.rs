@@ -15,6 +15,8 @@ pub enum Settlement {
         remote: Vec<std::sync::Arc<str>>,
         /// What it said.
         reply: Cause,
+        /// It tells the origin of what follows.
+        tells: bool,
     },
     /// It goes again: when and where the delivery now says.
     Again {
@@ -65,7 +67,9 @@ pub fn settle(
     now: Timestamp,
 ) -> Settlement {
     let settlement = match attempt {
-        Attempt::Delivered { remote, reply } => return Settlement::Delivered { remote, reply },
+        Attempt::Delivered { remote, reply, tells } => {
+            return Settlement::Delivered { remote, reply, tells };
+        }
         Attempt::Failed { cause } => return fail(delivery, cause),
         Attempt::Deferred { cause, class } => defer(delivery, cause, class, rules, now),
         Attempt::Unknown { cause } => {
@@ -174,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::config::Delays;
-    use crate::delivery::{Answers, Parts};
+    use crate::delivery::{Answers, Parts, Terms};
 
     fn t(ms: u64) -> Timestamp {
         Timestamp::from_ms(ms)
@@ -201,6 +205,7 @@ mod tests {
             doubtful: false,
             known_as: None,
             last: None,
+            terms: Terms::default(),
         }
     }
 

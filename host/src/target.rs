@@ -3,6 +3,7 @@
 //! All binds of a connector, all connections to a relay and all bound sessions of an account share
 //! one [`Target`] and take from it. The lock guards memory only and is never held across an await.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct Target {
     /// The connector's or account's name.
     pub name: Arc<str>,
     queue: Mutex<Queue>,
+    /// Receipts among what is here, by age.
+    answers: Mutex<BTreeSet<MessageId>>,
     wake: Notify,
     up: AtomicBool,
     changed: AtomicU64,
@@ -47,6 +50,7 @@ impl Target {
         Self {
             name,
             queue: Mutex::new(Queue::new(rate)),
+            answers: Mutex::default(),
             wake: Notify::new(),
             up: AtomicBool::new(false),
             changed: AtomicU64::new(0),
@@ -62,6 +66,9 @@ impl Target {
     pub fn push(&self, items: impl IntoIterator<Item = Queued>, now: Timestamp) {
         let mut queue = self.lock();
         for queued in items {
+            if queued.delivery.is_answer() {
+                self.note_answer(queued.delivery.id);
+            }
             queue.push(Box::new(queued), now);
         }
         drop(queue);
@@ -99,6 +106,21 @@ impl Target {
     pub fn take_expired(&self, now: Timestamp, max: usize) -> Vec<Queued> {
         let taken = self.lock().take_expired(now, max);
         self.load(taken)
+    }
+
+    /// Something that is here, its content in the spool, is a receipt.
+    pub fn note_answer(&self, id: MessageId) {
+        self.answers().insert(id);
+    }
+
+    /// Takes the oldest receipts out, at most `max`, if more than `kept` wait here.
+    #[must_use]
+    pub fn take_excess_answers(&self, kept: usize, max: usize) -> Vec<Queued> {
+        let excess: Vec<MessageId> = {
+            let answers = self.answers();
+            answers.iter().take(answers.len().saturating_sub(kept).min(max)).copied().collect()
+        };
+        excess.into_iter().filter_map(|id| self.withdraw(id)).collect()
     }
 
     /// Takes one delivery out, whatever it waits for; none if it is not here or in flight.
@@ -140,6 +162,7 @@ impl Target {
 
     /// Something in flight is done with, here at least.
     pub fn finish(&self, id: MessageId) {
+        self.answers().remove(&id);
         self.lock().finish(id);
     }
 
@@ -274,6 +297,10 @@ impl Target {
             }
         }
         loaded
+    }
+
+    fn answers(&self) -> MutexGuard<'_, BTreeSet<MessageId>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -3,6 +3,8 @@
 
 mod flow;
 mod receipts;
+mod border;
+mod answers;
 mod failure;
 mod crash;
 mod admission;

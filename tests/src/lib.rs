@@ -19,6 +19,7 @@ pub mod relay;
 pub mod esme;
 pub mod smsc;
 pub mod sms;
+pub mod dsn;
 pub mod crash;
 pub mod plugins;
 

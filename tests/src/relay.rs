@@ -1,7 +1,7 @@
 //! A mail relay that remembers every transaction and refuses on request.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -17,6 +17,8 @@ pub struct Mail {
     pub sender: String,
     /// RCPT TO of recipients that were taken, without brackets, in order.
     pub recipients: Vec<String>,
+    /// The MAIL command, then those RCPT commands that were taken, as they came.
+    pub commands: Vec<String>,
     /// The message with dots unstuffed.
     pub data: Vec<u8>,
 }
@@ -48,6 +50,7 @@ struct Refusal {
 struct State {
     mails: Mutex<Vec<Mail>>,
     refusals: Mutex<Vec<Refusal>>,
+    offers_dsn: AtomicBool,
     refused: AtomicUsize,
 }
 
@@ -91,6 +94,11 @@ impl Relay {
     pub async fn stop(mut self) -> SocketAddr {
         self.tasks.shutdown().await;
         self.address
+    }
+
+    /// Offers DSN (RFC 3461) from the next EHLO on.
+    pub fn offer_dsn(&self) {
+        self.state.offers_dsn.store(true, Ordering::Relaxed);
     }
 
     /// Answers `reply` to the next `times` recipients that contain `part`.
@@ -140,6 +148,7 @@ async fn talk(state: &State, socket: TcpStream) -> std::io::Result<()> {
     let mut socket = BufReader::new(socket);
     socket.write_all(b"220 relay.test ESMTP\r\n").await?;
     let (mut sender, mut recipients) = (String::new(), Vec::new());
+    let mut commands = Vec::new();
     loop {
         let mut line = String::new();
         if socket.read_line(&mut line).await? == 0 {
@@ -148,17 +157,24 @@ async fn talk(state: &State, socket: TcpStream) -> std::io::Result<()> {
         let line = line.trim_end();
         let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let reply = match &*verb {
-            "EHLO" => "250-relay.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 50000000\r\n\
-                       250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8"
-                .to_owned(),
+            "EHLO" => {
+                let dsn = state.offers_dsn.load(Ordering::Relaxed);
+                format!(
+                    "250-relay.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 50000000\r\n\
+                     {}250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8",
+                    if dsn { "250-DSN\r\n" } else { "" }
+                )
+            }
             "MAIL" => {
                 (sender, recipients) = (path(line), Vec::new());
+                commands = vec![line.to_owned()];
                 "250 2.1.0 ok".to_owned()
             }
             "RCPT" => match state.refusal(&path(line)) {
                 Some(refusal) => refusal,
                 None => {
                     recipients.push(path(line));
+                    commands.push(line.to_owned());
                     "250 2.1.5 ok".to_owned()
                 }
             },
@@ -167,7 +183,8 @@ async fn talk(state: &State, socket: TcpStream) -> std::io::Result<()> {
                 socket.write_all(b"354 go on\r\n").await?;
                 let data = data(&mut socket).await?;
                 let (sender, recipients) = (sender.clone(), std::mem::take(&mut recipients));
-                state.mails.lock().unwrap().push(Mail { sender, recipients, data });
+                let commands = std::mem::take(&mut commands);
+                state.mails.lock().unwrap().push(Mail { sender, recipients, commands, data });
                 "250 2.0.0 taken".to_owned()
             }
             "QUIT" => {

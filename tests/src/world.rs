@@ -97,6 +97,17 @@ impl World {
         until("an empty queue", || (self.queued(None) == 0).then_some(())).await;
     }
 
+    /// What the journal says of a message and all that came of it, one line each: what happened, and
+    /// the line of JSON. The configuration must keep one.
+    #[must_use]
+    pub fn story(&self, id: &str) -> Vec<(String, String)> {
+        let journal = &self.app().router.journal;
+        journal.flush();
+        let events = journal.reader().expect("a journal").trace(id.parse().unwrap()).unwrap();
+        let lines = events.iter().map(|event| serde_json::to_value(event).unwrap());
+        lines.map(|line| (line["event"].as_str().unwrap().to_owned(), line.to_string())).collect()
+    }
+
     /// Waits until a target is up or down.
     pub async fn wait_target(&self, name: &str, up: bool) {
         until(&format!("{name} up: {up}"), || {

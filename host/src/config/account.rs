@@ -33,8 +33,10 @@ pub struct Account {
     pub from: Vec<AddressPattern>,
     /// Deliveries that may wait for it before doors answer "later".
     pub queue_max: u32,
-    /// How long a receipt waits for it.
+    /// How long receipts and messages wait for it.
     pub receipts_ttl: Duration,
+    /// Receipts that may wait for it; beyond that the oldest are discarded.
+    pub receipts_max: u32,
     /// What data_coding 0 means in what it sends and gets.
     pub data_coding_0: Alphabet,
     /// Type of number and numbering plan for senders that come with 0/0.
@@ -111,8 +113,18 @@ static KEYS: Schema = Schema {
             "Deliveries that may wait for it before doors answer \"later\".",
         )
         .or("1000000"),
-        key("receipts_ttl", Kind::Duration(MINUTE, 30 * DAY), "How long a receipt waits for it.")
-            .or("3d"),
+        key(
+            "receipts_ttl",
+            Kind::Duration(MINUTE, 30 * DAY),
+            "How long receipts, and messages that SMSCs sent for it, wait for it to bind.",
+        )
+        .or("3d"),
+        key(
+            "receipts_max",
+            Kind::Int(1, 100_000_000),
+            "Receipts that may wait for it; beyond that the oldest are discarded.",
+        )
+        .or("100000"),
         key(
             "data_coding_0",
             Kind::Word(&["gsm", "latin1", "ascii", "utf8", "gsm-packed"]),
@@ -230,6 +242,7 @@ impl Account {
             from: AddressPattern::read_several(check, section, "from"),
             queue_max: section.int(check, "queue_max"),
             receipts_ttl: section.duration(check, "receipts_ttl"),
+            receipts_max: section.int(check, "receipts_max"),
             data_coding_0: section.word(check, "data_coding_0", &ALPHABETS),
             source: Numbering::read(check, section, "source"),
             dest: Numbering::read(check, section, "dest"),

@@ -15,9 +15,9 @@ use super::section::Section;
 use super::yaml::{Node as Yaml, Place};
 use super::{
     Account, Action, AddressPattern, AdminConfig, BindType, Bounces, Condition, Config, Connector,
-    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, Node, Plugins, Retry,
-    RouteConfig, SpoolConfig, Table, account, case, connector, domains, listener, plugin, retry,
-    route, server, table,
+    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, MailReceipt, Node,
+    Plugins, Retry, RouteConfig, SpoolConfig, Table, account, case, connector, domains, listener,
+    plugin, retry, route, server, table,
 };
 
 /// What came of reading a configuration.
@@ -183,14 +183,45 @@ fn check_bounces(check: &mut Check, top: &Section<'_>, config: &Config) {
     }
 }
 
+/// Routes that make of an SMS what no relay takes, or that wait for what cannot come.
+fn check_mails(check: &mut Check, config: &Config, route: &RouteConfig, place: Place) {
+    let (name, options) = (&route.name, &route.options);
+    if let Some(template) = &options.rewrite_to
+        && !server::is_mailbox(&template.render(|_| "0".into()))
+    {
+        check.error_with(
+            place,
+            format!(
+                "the route \"{name}\" sends to a relay, but rewrite.to: \"{}\" makes no mailbox",
+                template.source()
+            ),
+            "write a mailbox, such as \"{digits}@example.org\"",
+        );
+    }
+    let takes_mail =
+        config.listeners.values().any(|listener| matches!(listener.kind, ListenerKind::Smtp(_)));
+    if options.convert.receipt == MailReceipt::Reported && !takes_mail {
+        check.error_with(
+            place,
+            format!("the route \"{name}\" waits for reports, but no listener takes mail"),
+            "add an SMTP listener by which they come in, or leave convert.receipt out",
+        );
+    }
+}
+
 /// Routes whose targets cannot carry what the route takes.
 fn check_targets(check: &mut Check, config: &Config) {
     let places = std::mem::take(&mut check.route_places);
     for (route, place) in config.routes.iter().zip(&places) {
         let Action::Send(_, targets) = &route.action else { continue };
-        for target in targets {
+        for (first, target) in targets.iter().enumerate().map(|(at, target)| (at == 0, target)) {
             let Some(connector) = config.connectors.get(&target.name) else { continue };
-            let ConnectorKind::Smpp(smpp) = &connector.kind else { continue };
+            let ConnectorKind::Smpp(smpp) = &connector.kind else {
+                if first {
+                    check_mails(check, config, route, *place);
+                }
+                continue;
+            };
             let (name, target) = (&route.name, &target.name);
             if smpp.bind == BindType::Receiver {
                 check.error_with(

@@ -54,8 +54,8 @@ pub use plugin::{Grants, OnError, PluginConfig, PluginLimits, Plugins};
 pub use reference::{json_schema, reference_markdown};
 pub use retry::{Delays, Retry};
 pub use route::{
-    Action, Condition, Convert, DropAnswer, OnExcess, Receipts, Reply, RouteConfig, RouteOptions,
-    Strategy, TargetRef, TimeWindow,
+    Action, Condition, Convert, DropAnswer, MailReceipt, OnExcess, Receipts, Reply, RouteConfig,
+    RouteOptions, Strategy, TargetRef, TimeWindow,
 };
 pub use scalar::{
     DURATION_MAX, Name, Network, Rate, Secret, parse_duration, parse_rate, parse_size,

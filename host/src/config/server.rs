@@ -9,7 +9,7 @@ use message::Address;
 
 use super::check::{Check, Kindred};
 use super::keys::{DAY, GIB, HOUR, Key, Kind, MIB, MINUTE, SECOND, Schema, key};
-use super::scalar::Name;
+use super::scalar::{Name, Secret};
 use super::section::Section;
 
 /// `node`.
@@ -98,6 +98,12 @@ pub struct Bounces {
     pub via: Name,
     /// The mailbox in their `From` field.
     pub from: Address,
+    /// How long a delivery takes before its sender hears of the delay; zero is never.
+    pub delay_after: Duration,
+    /// The domain of return addresses of mail that was an SMS.
+    pub domain: Arc<str>,
+    /// The key of the codes in return addresses; `None` is the spool's own.
+    pub key: Option<Secret>,
 }
 
 static NODE: Schema = Schema {
@@ -194,6 +200,22 @@ static BOUNCES: Schema = Schema {
     keys: &[
         key("via", Kind::Name("connectors"), "The SMTP connector that carries bounces.").required(),
         key("from", Kind::Octets(254), "The mailbox in their `From` field.").required(),
+        key(
+            "delay_after",
+            Kind::Duration(0, 30 * DAY),
+            "How long a delivery takes before its sender hears, once, of the delay; `0s` is never.",
+        )
+        .or("4h"),
+        key(
+            "domain",
+            Kind::Octets(255),
+            "The domain of return addresses of mail that was an SMS, `b+ID.CODE@DOMAIN`; its mail must come in by an SMTP listener here. Left out, that of `from`.",
+        ),
+        key(
+            "secret",
+            Kind::Secret,
+            "The key of the codes in return addresses, for nodes that take each other's reports; left out, one that the spool keeps.",
+        ),
     ],
 };
 
@@ -333,7 +355,15 @@ impl Bounces {
             let place = section.opt("from").map_or(section.place, |node| node.place);
             check.error(place, format!("bounces.from: \"{from}\" is not a mailbox"));
         }
-        Some(Self { via, from: Address::mailbox(from) })
+        let domain = hostname(check, &section, "domain");
+        let of_from = || from.rsplit_once('@').map_or("localhost", |(_, domain)| domain).into();
+        Some(Self {
+            via,
+            delay_after: section.duration(check, "delay_after"),
+            domain: domain.unwrap_or_else(of_from),
+            key: section.opt_secret(check, "secret"),
+            from: Address::mailbox(from),
+        })
     }
 }
 

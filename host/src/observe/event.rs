@@ -138,8 +138,11 @@ pub enum What {
         target: Arc<str>,
         /// `DELIVRD` and so on.
         state: Arc<str>,
-        /// Error code of the network.
+        /// Error code of the network, or enhanced status code of a mail system.
         error: Arc<str>,
+        /// The outcome was told before, or nobody knows the message any more: nobody hears of this.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// It was made by us: a fork, a receipt, a bounce.
     Born {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use message::{Address, Content, Message, Origin, Protocol, Recipient, Short, Wish};
 
 use super::*;
-use crate::delivery::{Answers, Delivery};
+use crate::delivery::{Answers, Delivery, Terms};
 
 fn t(ms: u64) -> Timestamp {
     Timestamp::from_ms(ms)
@@ -61,6 +61,7 @@ fn queued(id: u64, body: u64, priority: u8) -> Box<Queued> {
         doubtful: false,
         known_as: None,
         last: None,
+        terms: Terms::default(),
     };
     Box::new(Queued { delivery, message: Arc::new(message) })
 }

@@ -14,7 +14,8 @@ use message::{
 use smpp::Octets;
 use smpp::receipt::{MessageState, ReceiptToSend};
 
-use super::bounce;
+use super::share::Shared;
+use super::{bounce, report};
 use crate::config::Bounces;
 use crate::delivery::{Answers, Cause, Delivery, Queued};
 
@@ -27,19 +28,39 @@ pub struct Outcome {
     pub cause: Cause,
     /// When.
     pub at: Timestamp,
+    /// Nothing more will come.
+    pub last: bool,
 }
 
 impl Outcome {
+    /// An end, whatever the state: who hands a message over to somebody who tells nothing ends with
+    /// [`ACCEPTED`](super::ACCEPTED), who hears nothing in time with [`UNKNOWN`](super::UNKNOWN).
+    #[must_use]
+    pub const fn last(state: u8, cause: Cause, at: Timestamp) -> Self {
+        Self { state, cause, at, last: true }
+    }
+
+    /// What is true for now.
+    #[must_use]
+    pub const fn interim(state: u8, cause: Cause, at: Timestamp) -> Self {
+        Self { state, cause, at, last: false }
+    }
+
     /// Whether it is good news.
     #[must_use]
     pub const fn is_success(&self) -> bool {
-        self.state == super::DELIVERED
+        self.state == super::DELIVERED || (self.last && self.state == super::ACCEPTED)
     }
 
-    /// Whether more will come.
-    #[must_use]
-    pub const fn is_final(&self) -> bool {
-        matches!(self.state, 2..=5 | 8 | 9)
+    /// Whether somebody with this wish hears of it. That nobody knows is told to whoever asked for an
+    /// end of any kind.
+    const fn is_wanted(&self, wish: Wish) -> bool {
+        match (self.last, self.state) {
+            (false, _) => wish.delay,
+            (true, super::DELIVERED | super::ACCEPTED) => wish.success,
+            (true, super::UNKNOWN) => wish.success || wish.failure,
+            (true, _) => wish.failure,
+        }
     }
 }
 
@@ -56,14 +77,18 @@ pub struct About {
     pub recipient: Recipient,
     /// Whether the origin hears of it.
     pub answers: Answers,
+    /// Its share in the answer, if there are several.
+    pub shared: Option<Box<Shared>>,
     /// When we took the message.
     pub received: Timestamp,
     /// ENVID.
     pub envid: Option<Arc<str>>,
     /// RET.
     pub ret: Option<Ret>,
-    /// The mail, if it is at hand.
+    /// The mail, or what was kept of it.
     pub mail: Option<Bytes>,
+    /// How long attempts go on, if they do.
+    pub retry_until: Option<Timestamp>,
 }
 
 impl About {
@@ -80,6 +105,7 @@ impl About {
         let mut about = Self::recipient(message, &recipient, delivery.answers);
         about.message = delivery.message;
         about.sender = delivery.origin_sender(message).clone();
+        about.shared.clone_from(&delivery.terms.shared);
         about
     }
 
@@ -96,10 +122,12 @@ impl About {
             sender: message.sender.clone(),
             recipient: recipient.clone(),
             answers,
+            shared: None,
             received: message.received,
             envid: message.envid.clone(),
             ret: message.ret,
             mail,
+            retry_until: None,
         }
     }
 
@@ -112,10 +140,12 @@ impl About {
             sender: entry.sender.clone(),
             recipient: entry.recipient.clone(),
             answers: entry.answers,
+            shared: entry.shared.clone(),
             received: entry.received,
             envid: entry.envid.clone(),
             ret: entry.ret,
-            mail: None,
+            mail: entry.mail.clone(),
+            retry_until: None,
         }
     }
 }
@@ -138,13 +168,7 @@ pub fn answer(
     id: MessageId,
     now: Timestamp,
 ) -> Option<Answer> {
-    let wish = about.recipient.wish;
-    let wanted = match (outcome.is_final(), outcome.is_success()) {
-        (false, _) => wish.delay,
-        (true, true) => wish.success,
-        (true, false) => wish.failure,
-    };
-    if !wanted || about.answers == Answers::Copy {
+    if !outcome.is_wanted(about.recipient.wish) || about.answers == Answers::Copy {
         return None;
     }
     match about.origin.protocol {
@@ -166,23 +190,17 @@ pub fn answer(
 /// A receipt for an ESME (SMPP v3.4 §5.2.12, Appendix B).
 fn receipt(about: &About, outcome: &Outcome, id: MessageId, now: Timestamp) -> Answer {
     let state = MessageState::from_number(outcome.state).unwrap_or(MessageState::Unknown);
-    let digits: String = outcome.cause.text.chars().filter(char::is_ascii_digit).take(3).collect();
-    let error = if outcome.cause.code == 0 {
-        if outcome.is_success() { 0 } else { digits.parse().unwrap_or(0) }
-    } else {
-        u16::try_from(outcome.cause.code).unwrap_or(999)
-    };
     let known_as = Octets::from(about.message.to_string().into_bytes());
     let text = ReceiptToSend {
         id: &known_as,
         state,
         submitted_ms: i64::try_from(about.received.as_ms()).unwrap_or(i64::MAX),
         done_ms: i64::try_from(outcome.at.as_ms()).unwrap_or(i64::MAX),
-        error: if outcome.is_success() { 0 } else { error },
+        error: error(outcome),
         text: b"",
     }
     .text();
-    let esm_class = if outcome.is_final() { 0x04 } else { 0x20 };
+    let esm_class = if outcome.last { 0x04 } else { 0x20 };
     let mut short = Short::from_coded(Bytes::from(text), 0, esm_class);
     let mut id_with_nul = known_as.as_bytes().to_vec();
     id_with_nul.push(0);
@@ -194,6 +212,20 @@ fn receipt(about: &About, outcome: &Outcome, id: MessageId, now: Timestamp) -> A
     let from = about.recipient.address.clone();
     let message = born(about, id, from, about.sender.clone(), Content::Short(short), now);
     Answer { message, target: Arc::clone(&about.origin.account) }
+}
+
+/// `err` of a receipt: the code of the network, or what stands for an answer of a mail system.
+fn error(outcome: &Outcome) -> u16 {
+    let Cause { code, enhanced, text, .. } = &outcome.cause;
+    if outcome.is_success() || !outcome.last {
+        return 0;
+    }
+    if *code != 0 && *code < 200 {
+        return u16::try_from(*code).unwrap_or(999);
+    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).take(3).collect();
+    let said = if *code == 0 { digits.parse().unwrap_or(0) } else { *code };
+    report::error(enhanced, u16::try_from(said).unwrap_or(999).min(999))
 }
 
 fn born(

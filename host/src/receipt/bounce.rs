@@ -5,7 +5,7 @@ use message::mail::{Action, Bounce, BouncedRecipient, Returned, bounce};
 use message::{Address, MessageId, Ret, Timestamp};
 
 use super::answer::{About, Outcome};
-use super::{DELIVERED, EXPIRED, REJECTED};
+use super::{ACCEPTED, DELIVERED, ENROUTE, EXPIRED, REJECTED, SCHEDULED};
 use crate::config::Bounces;
 
 /// The notification about one recipient and the mailbox that gets it; none for the null sender: a
@@ -21,13 +21,9 @@ pub fn notification(
     if about.sender.is_null() || !about.sender.is_mailbox() {
         return None;
     }
-    let action = match (outcome.state, outcome.is_final()) {
-        (DELIVERED, _) => Action::Delivered,
-        (_, true) => Action::Failed,
-        (_, false) => Action::Delayed,
-    };
+    let action = action(outcome)?;
     let cause = &outcome.cause;
-    let status = status(outcome);
+    let status = status(outcome, action);
     let diagnostic = if cause.code >= 200 && cause.code < 600 {
         format!("smtp; {} {}", cause.code, cause.text)
     } else if cause.text.is_empty() {
@@ -38,6 +34,7 @@ pub fn notification(
     let original = about.recipient.original.as_deref().map_or_else(String::new, |given| {
         if given.contains(';') { given.to_owned() } else { format!("rfc822;{given}") }
     });
+    let until = about.retry_until.map_or_else(String::new, Timestamp::rfc5322);
     let recipient = BouncedRecipient {
         final_recipient: &about.recipient.address.value,
         original_recipient: &original,
@@ -45,7 +42,7 @@ pub fn notification(
         status: &status,
         remote_mta: &cause.peer,
         diagnostic: &diagnostic,
-        will_retry_until: "",
+        will_retry_until: &until,
     };
     let returned = match (&about.mail, about.ret, action) {
         (None, ..) => Returned::Nothing,
@@ -66,18 +63,30 @@ pub fn notification(
     Some((Bytes::from(raw), about.sender.clone()))
 }
 
-/// The enhanced status code of an outcome (RFC 3463; the class follows the outcome).
-fn status(outcome: &Outcome) -> String {
-    let class = match (outcome.state, outcome.is_final()) {
-        (DELIVERED, _) => '2',
-        (_, true) => '5',
-        (_, false) => '4',
+/// What a sender of mail is told; nothing of what is neither an end nor a delay.
+const fn action(outcome: &Outcome) -> Option<Action> {
+    match (outcome.state, outcome.last) {
+        (DELIVERED, _) => Some(Action::Delivered),
+        (ACCEPTED, true) => Some(Action::Relayed),
+        (_, true) => Some(Action::Failed),
+        (SCHEDULED | ENROUTE, false) => Some(Action::Delayed),
+        (_, false) => None,
+    }
+}
+
+/// The enhanced status code of an outcome (RFC 3463): the class follows the outcome, and a delivery
+/// that ran out of time may succeed if it is tried anew.
+fn status(outcome: &Outcome, action: Action) -> String {
+    let class = match (action, outcome.state) {
+        (Action::Delivered | Action::Relayed | Action::Expanded, _) => '2',
+        (Action::Delayed, _) | (Action::Failed, EXPIRED) => '4',
+        (Action::Failed, _) => '5',
     };
     let detail = match outcome.cause.enhanced.split_once('.') {
         Some((_, detail)) if !detail.is_empty() => detail,
         _ => match outcome.state {
             DELIVERED => "1.5",
-            EXPIRED => "4.7",
+            EXPIRED | ENROUTE => "4.7",
             REJECTED => "7.1",
             _ => "0.0",
         },

@@ -7,32 +7,52 @@
 pub mod answer;
 pub mod bounce;
 pub mod remote_id;
+pub mod report;
+pub mod return_path;
+pub mod share;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use message::{Address, MessageId, Origin, Recipient, Ret, Timestamp, record};
+use message::mail::MailView;
+use message::{
+    Address, Content, Message, MessageId, Origin, Protocol, Recipient, Ret, Timestamp, record,
+};
 use serde::{Deserialize, Serialize};
 use smpp::receipt::IdRelation;
 use spool::{Batch, Spool};
 
 use self::remote_id::Learned;
+use self::return_path::REPORTS;
+use self::share::Shared;
 use crate::delivery::{Answers, Delivery, Queued};
 
 /// Entries of the book that memory holds because the spool may not show them yet; two such
 /// generations exist at a time.
 const RECENT_MAX: usize = 10_000;
+/// Octets of mail that those entries keep.
+const RECENT_OCTETS_MAX: usize = 16 * 1024 * 1024;
 /// Receipts for ids that nobody knows, waiting for the answer to their submit.
 pub const PARKED_MAX: usize = 10_000;
 
-/// message_state 2 (SMPP v3.4 §5.2.28).
+/// message_state 0 (SMPP v5.0 §4.7.15).
+pub const SCHEDULED: u8 = 0;
+/// message_state 1 (SMPP v3.4 §5.2.28).
+pub const ENROUTE: u8 = 1;
+/// message_state 2.
 pub const DELIVERED: u8 = 2;
 /// message_state 3.
 pub const EXPIRED: u8 = 3;
+/// message_state 4.
+pub const DELETED: u8 = 4;
 /// message_state 5.
 pub const UNDELIVERABLE: u8 = 5;
+/// message_state 6.
+pub const ACCEPTED: u8 = 6;
+/// message_state 7.
+pub const UNKNOWN: u8 = 7;
 /// message_state 8.
 pub const REJECTED: u8 = 8;
 
@@ -75,14 +95,20 @@ pub struct Entry {
     pub recipient: Recipient,
     /// Whether the origin hears of it.
     pub answers: Answers,
+    /// Its share in the answer, if there are several.
+    pub shared: Option<Box<Shared>>,
     /// When we took the message.
     pub received: Timestamp,
     /// ENVID of the mail.
     pub envid: Option<Arc<str>>,
     /// RET of the mail.
     pub ret: Option<Ret>,
+    /// What a notification returns of a mail: its header, or all of it if it is short and RET says so.
+    pub mail: Option<Bytes>,
     /// Which part this id stands for, from 0, and how many there are.
     pub part: (u8, u8),
+    /// The state that was told last, so that a repetition is known as one; none before the first.
+    pub told: Option<u8>,
     /// The final outcome was told; what comes now is a repetition.
     pub done: bool,
 }
@@ -102,7 +128,7 @@ pub enum Match {
     /// One part of several; others are awaited.
     Part(Box<Entry>, Receipt),
     /// Told before.
-    Repeated(Box<Entry>),
+    Repeated(Box<Entry>, Receipt),
     /// Nobody knows this id yet: parked.
     Parked,
     /// Nobody knows this id and there is no room to park it.
@@ -118,6 +144,8 @@ pub struct Book {
 #[derive(Debug, Default)]
 struct Memory {
     recent: HashMap<Bytes, Entry>,
+    /// Octets of mail in `recent`.
+    recent_octets: usize,
     older: HashMap<Bytes, Entry>,
     folds: HashMap<Bytes, Fold>,
     parked: HashMap<Bytes, Receipt>,
@@ -171,6 +199,50 @@ impl Book {
             }
         }
         waiting
+    }
+
+    /// Writes that a relay took a mail that was an SMS, so that a report about it finds the SMS; `told`
+    /// if the outcome was told with the relay's answer. Returns reports that came before.
+    pub fn enter_report(
+        &self,
+        batch: &mut Batch,
+        queued: &Queued,
+        told: bool,
+        expires: Timestamp,
+    ) -> Option<Receipt> {
+        let mut entry = entry_for(&queued.delivery, queued, (0, 1));
+        entry.done = told;
+        let id = queued.delivery.body.to_string();
+        let key = book_key(REPORTS, &id);
+        let mut memory = self.lock();
+        put(batch, &key, &entry, expires);
+        memory.remember(key, entry);
+        let (parked, receipt) = memory.take_parked(REPORTS, &id)?;
+        batch.remove_key(parked);
+        Some(receipt)
+    }
+
+    /// Nothing was heard of this id in time: what comes now is too late. None if it was, or if nobody
+    /// knows the id.
+    ///
+    /// # Errors
+    /// If the spool cannot be read: nothing was changed.
+    pub fn give_up(
+        &self,
+        batch: &mut Batch,
+        spool: &Spool,
+        (target, id): (&str, &str),
+        keep: Keep,
+    ) -> Result<Option<Entry>, spool::ReadError> {
+        let mut memory = self.lock();
+        let key = book_key(target, id);
+        let Some(mut entry) = memory.look_up(spool, &key)?.filter(|entry| !entry.done) else {
+            return Ok(None);
+        };
+        (entry.told, entry.done) = (Some(UNKNOWN), true);
+        put(batch, &key, &entry, keep.book_until);
+        memory.remember(key, entry.clone());
+        Ok(Some(entry))
     }
 
     /// Finds the message of a receipt and says what it means; what must be remembered goes into
@@ -270,10 +342,12 @@ impl Memory {
     }
 
     fn remember(&mut self, key: Bytes, entry: Entry) {
-        if self.recent.len() >= RECENT_MAX {
+        if self.recent.len() >= RECENT_MAX || self.recent_octets >= RECENT_OCTETS_MAX {
             self.older = std::mem::take(&mut self.recent);
+            self.recent_octets = 0;
             self.folds.clear();
         }
+        self.recent_octets += entry.mail.as_ref().map_or(0, Bytes::len);
         self.recent.insert(key, entry);
     }
 
@@ -293,9 +367,14 @@ impl Memory {
         keep: Keep,
     ) -> Result<Match, spool::ReadError> {
         if entry.done {
-            return Ok(Match::Repeated(Box::new(entry)));
+            return Ok(Match::Repeated(Box::new(entry), receipt));
         }
         if !receipt.is_final() {
+            if entry.told.replace(receipt.state) == Some(receipt.state) {
+                return Ok(Match::Repeated(Box::new(entry), receipt));
+            }
+            put(batch, &key, &entry, keep.book_until);
+            self.remember(key, entry.clone());
             let first_part = entry.part.0 == 0;
             let (entry, told) = (Box::new(entry), receipt);
             return Ok(if first_part {
@@ -304,7 +383,7 @@ impl Memory {
                 Match::Part(entry, told)
             });
         }
-        entry.done = true;
+        (entry.told, entry.done) = (Some(receipt.state), true);
         put(batch, &key, &entry, keep.done_until);
         self.remember(key, entry.clone());
         if entry.part.1 <= 1 {
@@ -344,12 +423,39 @@ fn entry_for(delivery: &Delivery, queued: &Queued, part: (u8, u8)) -> Entry {
         sender: delivery.origin_sender(message).clone(),
         recipient: delivery.origin_recipient(message),
         answers: delivery.answers,
+        shared: delivery.terms.shared.clone(),
         received: message.received,
         envid: message.envid.clone(),
-        ret: message.ret,
+        // Where a part is kept only, it is no mail any more.
+        ret: message.ret.filter(|_| message.content.size_bytes() <= MAIL_OCTETS_MAX),
+        mail: kept_of(message),
         part,
+        told: None,
         done: false,
     }
+}
+
+/// Octets of a mail that the book keeps, to return them with a notification.
+const MAIL_OCTETS_MAX: usize = 8 * 1024;
+
+/// What can be returned of a mail once it is gone: as much of the header as fits, in whole lines.
+fn kept_of(message: &Message) -> Option<Bytes> {
+    let Content::Mail(raw) = &message.content else { return None };
+    if message.origin.protocol != Protocol::Smtp {
+        return None;
+    }
+    if message.ret == Some(Ret::Full) && raw.len() <= MAIL_OCTETS_MAX {
+        return Some(Bytes::copy_from_slice(raw));
+    }
+    let header = MailView::new(raw.clone()).header_bytes();
+    let fits = header.get(..header.len().min(MAIL_OCTETS_MAX)).unwrap_or_default();
+    let lines = if fits.len() == header.len() {
+        fits
+    } else {
+        fits.get(..fits.iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1))
+            .unwrap_or_default()
+    };
+    Some(Bytes::copy_from_slice(lines))
 }
 
 fn put<T: Serialize>(batch: &mut Batch, key: &Bytes, value: &T, expires: Timestamp) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use message::{Content, Message, Protocol, Short, Wish};
 
 use super::*;
+use crate::delivery::Terms;
 
 fn spool() -> Spool {
     Spool::open_memory(spool::Options::new(|| tokio::time::Instant::now().into_std())).unwrap()
@@ -60,6 +61,7 @@ fn queued() -> Queued {
         doubtful: false,
         known_as: None,
         last: None,
+        terms: Terms::default(),
     };
     Queued { delivery, message: Arc::new(message) }
 }

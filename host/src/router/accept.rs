@@ -8,7 +8,7 @@ use message::{Address, Message, MessageId, Origin, Recipient, Timestamp};
 use super::Router;
 use super::work::Work;
 use crate::config::{ListenerKind, Resolved};
-use crate::delivery::{Answers, Cause, DECIDER, Delivery, STATE_UNDECIDED};
+use crate::delivery::{Answers, Cause, DECIDER, Delivery, STATE_UNDECIDED, Terms};
 use crate::generation::Generation;
 use crate::intake::{Accepted, Draft, Outcome, Proof, Refusal};
 use crate::observe::event::{Event, What};
@@ -245,7 +245,7 @@ impl Router {
         writes: Writes,
     ) -> Fated {
         let has_room = |name: &str| self.has_room(generation, name);
-        let plan = self.plan_with(generation, message.id, legs, &has_room);
+        let plan = self.plan_with(generation, (message.id, message), legs, &has_room);
         match plan.refusal() {
             Some(refused) => {
                 Fated::Refused(Refusal::from_reply(&refused.reply, !refused.temporary))
@@ -255,14 +255,19 @@ impl Router {
     }
 
     /// Plans what is ours already: a full queue is no reason to lose it.
-    pub(super) fn plan(&self, generation: &Generation, id: MessageId, legs: &[Leg]) -> Plan {
-        self.plan_with(generation, id, legs, &|_name| true)
+    pub(super) fn plan(
+        &self,
+        generation: &Generation,
+        origin: (MessageId, &Message),
+        legs: &[Leg],
+    ) -> Plan {
+        self.plan_with(generation, origin, legs, &|_name| true)
     }
 
     fn plan_with(
         &self,
         generation: &Generation,
-        id: MessageId,
+        origin: (MessageId, &Message),
         legs: &[Leg],
         has_room: &dyn Fn(&str) -> bool,
     ) -> Plan {
@@ -272,8 +277,9 @@ impl Router {
             is_up: &|name| self.is_up(name),
             has_room,
             new_id: &|| self.next_id(),
+            return_address: &|leg| self.return_address(generation, leg),
         };
-        planner.plan(id, legs)
+        planner.plan(origin, legs)
     }
 
     /// Whether fewer deliveries are at a target than its `queue_max`. Batches that are being decided
@@ -338,6 +344,7 @@ pub(super) fn undecided(
         doubtful: false,
         known_as: None,
         last: Some(Cause::ours("4.3.0", reason)),
+        terms: Terms::default(),
     }
 }
 
@@ -349,7 +356,7 @@ pub(super) fn outcome_of(reply: &crate::config::Reply, now: Timestamp) -> answer
         text: Arc::clone(&reply.text),
         peer: Arc::from(""),
     };
-    answer::Outcome { state: REJECTED, cause, at: now }
+    answer::Outcome::last(REJECTED, cause, now)
 }
 
 fn accepted(message: &Message, generation: &Generation, now: Timestamp) -> Event {

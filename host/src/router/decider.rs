@@ -109,7 +109,11 @@ impl Router {
             answers: queued.delivery.answers,
             fate: Fate::Tables,
         };
-        let plan = self.plan(generation, queued.delivery.message, std::slice::from_ref(&leg));
+        let origin = (queued.delivery.message, &*leg.message);
+        let mut plan = self.plan(generation, origin, std::slice::from_ref(&leg));
+        for (delivery, _) in plan.deliveries.iter_mut().chain(&mut plan.held) {
+            delivery.terms.shared.clone_from(&queued.delivery.terms.shared);
+        }
         if plan.is_refusal() {
             let reason: Arc<str> = "its targets are gone and no route takes it".into();
             return self.hold(queued, work, reason);
@@ -128,7 +132,7 @@ impl Router {
         writes: Writes,
     ) -> Result<(), message::record::RecordError> {
         let now = self.clock.now();
-        let mut plan = self.plan(generation, queued.delivery.message, legs);
+        let mut plan = self.plan(generation, (queued.delivery.message, &*queued.message), legs);
         for refused in std::mem::take(&mut plan.refused) {
             // The message is ours: a refusal tells the origin.
             let reason = Arc::clone(&refused.reply.text);

@@ -8,6 +8,9 @@ mod accept;
 mod decider;
 mod settling;
 mod receipts;
+mod return_path;
+mod delays;
+mod conversations;
 mod sweep;
 mod recovery;
 mod env;
@@ -19,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use message::MessageId;
+use smpp::receipt::IdRelation;
 use spool::Spool;
 use tokio::sync::watch;
 
@@ -33,6 +37,8 @@ use crate::platform::clock::Clock;
 use crate::platform::tasks::Tasks;
 use crate::queue::rate::TokenBucket;
 use crate::receipt::Book;
+use crate::receipt::return_path::REPORTS;
+use crate::receipt::share::Folds;
 use crate::spooler::Ids;
 use crate::target::Target;
 
@@ -61,6 +67,9 @@ pub struct Router {
     pub drafts: Arc<DraftRoom>,
     ids: Ids,
     book: Book,
+    folds: Folds,
+    /// The key of return addresses where the configuration has none.
+    return_key: [u8; return_path::KEY_OCTETS],
     generation: ArcSwap<Generation>,
     numbers: watch::Sender<u64>,
     targets: Arc<ArcSwap<Targets>>,
@@ -98,6 +107,8 @@ impl Router {
         let Parts { clock, tasks, spool, journal, metrics, targets, generation } = parts;
         let ids = Ids::open(&spool, generation.config.node.id, clock.now()).await?;
         let book = Book::open(&spool)?;
+        book.spell(&Arc::from(REPORTS), Some(IdRelation::Same));
+        let return_key = return_path::own_key(&spool).await?;
         let decider = Arc::new(Target::new(Arc::from(DECIDER), None, spool.clone()));
         decider.set_up(true, clock.now());
         let (numbers, _) = watch::channel(generation.number);
@@ -112,6 +123,8 @@ impl Router {
             drafts: Arc::default(),
             ids,
             book,
+            folds: Folds::default(),
+            return_key,
             generation: ArcSwap::new(Arc::clone(&generation)),
             numbers,
             targets,

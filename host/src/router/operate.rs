@@ -10,14 +10,9 @@ use super::settling::{reason, state_at};
 use super::work::Work;
 use crate::delivery::{Cause, DECIDER, HELD, Queued, STATE_HELD};
 use crate::observe::event::{Event, What};
-use crate::receipt::UNDELIVERABLE;
 use crate::receipt::answer::{About, Outcome};
+use crate::receipt::{DELETED, ENROUTE, UNDELIVERABLE};
 use crate::spooler::{LoadError, load, load_entry};
-
-/// message_state 4: deleted (SMPP v3.4 §5.2.28).
-const DELETED: u8 = 4;
-/// message_state 1: enroute.
-const ENROUTE: u8 = 1;
 
 /// What an ESME may know of its message (query_sm, SMPP v3.4 §4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +81,8 @@ impl Router {
         }
         let Some((target, queued)) = self.take_out(&queued) else { return false };
         let mut work = Work::default();
-        let outcome = Outcome {
-            state: DELETED,
-            cause: Cause::ours("5.0.0", "cancelled by its sender"),
-            at: self.clock.now(),
-        };
+        let cause = Cause::ours("5.0.0", "cancelled by its sender");
+        let outcome = Outcome::last(DELETED, cause, self.clock.now());
         if work.put_answer(self, &About::queued(&queued), &outcome).is_err() {
             target.give_back(vec![queued]);
             return false;
@@ -187,7 +179,7 @@ impl Router {
         work.events.push(self.operated(&queued, if bounce { "bounce" } else { "delete" }, why));
         if bounce {
             let cause = Cause::ours("5.0.0", format!("returned by the operator: {why}"));
-            let outcome = Outcome { state: UNDELIVERABLE, cause, at: self.clock.now() };
+            let outcome = Outcome::last(UNDELIVERABLE, cause, self.clock.now());
             work.put_answer(self, &About::queued(&queued), &outcome)
                 .map_err(|error| error.to_string())?;
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use message::{MessageId, Timestamp};
+use message::{MessageId, Timestamp, record};
 use spool::{Batch, Entry, Index};
 
 use super::Router;
-use crate::delivery::{DECIDER, HELD};
+use crate::delivery::{DECIDER, Delivery, HELD};
 use crate::queue::Columns;
 use crate::target::Target;
 
@@ -25,6 +25,7 @@ impl Router {
     /// If the spool cannot be read.
     pub async fn recover(&self) -> anyhow::Result<usize> {
         self.note_start().await?;
+        let config = Arc::clone(&self.generation().config);
         let mut cursor = None;
         let mut count = 0;
         let mut orphans: usize = 0;
@@ -34,6 +35,12 @@ impl Router {
             for entry in entries.iter().filter(|entry| &*entry.target != HELD) {
                 let known = self.target(&entry.target).is_some();
                 orphans += usize::from(!known);
+                if let Some(target) = self.target(&entry.target)
+                    && config.accounts.contains_key(&entry.target)
+                    && record::decode(&entry.bytes).is_ok_and(|it: Delivery| it.is_answer())
+                {
+                    target.note_answer(MessageId::from_u64(entry.id));
+                }
                 let name = if known { Arc::clone(&entry.target) } else { Arc::from(DECIDER) };
                 by_target.entry(name).or_default().push(columns(entry));
                 count += 1;
@@ -74,7 +81,7 @@ impl Router {
             }
         }
         let mut batch = Batch::new();
-        let value = message::record::encode(&self.clock.now())?;
+        let value = record::encode(&self.clock.now())?;
         batch.put_key(Bytes::from_static(RUNNING_KEY), value, spool::NEVER_MS);
         let _durable = self.spool.commit(batch).await?;
         Ok(())

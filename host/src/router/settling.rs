@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use message::record::RecordError;
-use message::{Content, Protocol, Timestamp};
+use message::{Protocol, Timestamp};
 use spool::Batch;
 
 use super::Router;
+use super::receipts::awaited_key;
 use super::work::Work;
-use crate::config::{ConnectorKind, OnUnknownOutcome, Retry};
+use crate::config::{ConnectorKind, OnUnknownOutcome, Receipts, Retry};
 use crate::delivery::{
-    Attempt, Cause, Defer, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
+    Answers, Attempt, Cause, Defer, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED,
+    STATE_UNDECIDED,
 };
 use crate::generation::Generation;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::receipt::answer::{About, Outcome};
-use crate::receipt::{DELIVERED, EXPIRED, Receipt, UNDELIVERABLE};
+use crate::receipt::report::failed;
+use crate::receipt::return_path::REPORTS;
+use crate::receipt::{ACCEPTED, DELIVERED, EXPIRED, Receipt, UNDELIVERABLE};
 use crate::settle::{Rules, Settlement, expire, fail_over, settle};
 use crate::target::Target;
 
@@ -48,6 +53,7 @@ struct Settling<'a> {
     next: Vec<Next>,
     synced_next: Vec<(Next, Queued)>,
     early: Vec<Receipt>,
+    early_reports: Vec<Receipt>,
 }
 
 impl Router {
@@ -70,6 +76,20 @@ impl Router {
         for queued in items {
             let settlement = expire(&queued.delivery);
             settling.apply(queued, settlement);
+        }
+        settling.conclude().await;
+    }
+
+    /// Receipts that wait for an account in vain, the oldest beyond what it may have: they are given
+    /// up.
+    pub(super) async fn settle_excess(&self, target: &Arc<Target>, items: Vec<Queued>) {
+        let generation = self.generation();
+        let count = items.len();
+        tracing::warn!(event = "receipt.discarded", account = &*target.name, count);
+        let mut settling = Settling::new(self, &generation, target);
+        for queued in items {
+            let why = "more receipts wait for the account than its receipts_max, the oldest go";
+            settling.apply(queued, Settlement::Expired { cause: Cause::ours("4.4.7", why) });
         }
         settling.conclude().await;
     }
@@ -104,6 +124,7 @@ impl<'a> Settling<'a> {
             next: Vec::new(),
             synced_next: Vec::new(),
             early: Vec::new(),
+            early_reports: Vec::new(),
         }
     }
 
@@ -156,13 +177,17 @@ impl<'a> Settling<'a> {
     fn apply(&mut self, queued: Queued, settlement: Settlement) {
         let kept = queued.clone();
         let written = match settlement {
-            Settlement::Delivered { remote, reply } => self.delivered(&queued, &remote, &reply),
+            Settlement::Delivered { remote, reply, tells } => {
+                self.delivered(&queued, &remote, (&reply, tells))
+            }
             Settlement::Again { moved } => self.again(queued, moved),
             Settlement::Failed { cause } => {
                 Metrics::add(&self.router.metrics.failed, &self.target.name, 1);
                 self.target.failed.fetch_add(1, Ordering::Relaxed);
                 let what = What::Failed { reason: reason(&cause) };
-                self.given_up(&queued, what, UNDELIVERABLE, cause)
+                let was_short = queued.was_short();
+                let state = if was_short { failed(&cause.enhanced) } else { UNDELIVERABLE };
+                self.given_up(&queued, what, state, cause)
             }
             Settlement::Expired { cause } => {
                 Metrics::add(&self.router.metrics.expired, &self.target.name, 1);
@@ -181,7 +206,7 @@ impl<'a> Settling<'a> {
         &mut self,
         queued: &Queued,
         remote: &[Arc<str>],
-        reply: &Cause,
+        (reply, tells): (&Cause, bool),
     ) -> Result<(), RecordError> {
         let delivery = &queued.delivery;
         self.target.delivered.fetch_add(1, Ordering::Relaxed);
@@ -194,33 +219,66 @@ impl<'a> Settling<'a> {
             doubtful: delivery.doubtful,
         };
         self.lazy.events.push(Event::about(self.now, delivery.id, delivery.message, what));
-        let ours = queued.message.origin.protocol == Protocol::Internal;
-        if !ours && delivery.recipient.wish.any() {
-            if remote.is_empty() {
-                self.told_by_relay(queued, reply)?;
-            } else {
-                let ttl = self.generation.config.spool.receipts_ttl;
-                let book = &self.router.book;
-                let expires = self.now.after(ttl);
-                let early =
-                    book.enter(&mut self.lazy.batch, &self.target.name, queued, remote, expires);
-                self.early.extend(early);
-            }
-        }
+        self.await_receipts(queued, remote, (reply, tells))?;
         self.target.finish(delivery.id);
         Ok(())
     }
 
-    /// An SMS that became a mail: the relay's answer is the last we hear.
-    fn told_by_relay(&mut self, queued: &Queued, reply: &Cause) -> Result<(), RecordError> {
-        if queued.message.origin.protocol != Protocol::Smpp
-            || !matches!(queued.message.content, Content::Mail(_))
-        {
+    /// Whoever took it may have more to say; if not, the origin is told what is known now.
+    fn await_receipts(
+        &mut self,
+        queued: &Queued,
+        remote: &[Arc<str>],
+        (reply, tells): (&Cause, bool),
+    ) -> Result<(), RecordError> {
+        let until = self.now.after(self.generation.config.spool.receipts_ttl);
+        let Queued { delivery, message } = queued;
+        let ask = delivery.terms.ask;
+        let is_account = self.generation.config.accounts.contains_key(&self.target.name);
+        let awaited = !remote.is_empty() && !is_account && ask != Receipts::Never;
+        let state = if is_account { DELIVERED } else { ACCEPTED };
+        if message.origin.protocol == Protocol::Internal {
+            Ok(())
+        } else if queued.was_short() {
+            self.taken_by_relay(queued, reply, until)
+        } else if awaited && (delivery.recipient.wish.any() || ask == Receipts::Always) {
+            let book = &self.router.book;
+            let early = book.enter(&mut self.lazy.batch, &self.target.name, queued, remote, until);
+            self.early.extend(early);
+            Ok(())
+        } else if (tells && delivery.terms.shared.is_none()) || awaited {
+            Ok(())
+        } else {
+            let outcome = Outcome::last(state, reply.clone(), self.now);
+            self.lazy.put_answer(self.router, &About::queued(queued), &outcome)
+        }
+    }
+
+    /// An SMS that became a mail: unless its route waits for a report, the relay's answer is the
+    /// receipt. A report may come back in either case.
+    fn taken_by_relay(
+        &mut self,
+        queued: &Queued,
+        reply: &Cause,
+        until: Timestamp,
+    ) -> Result<(), RecordError> {
+        let delivery = &queued.delivery;
+        if delivery.answers == Answers::Copy {
             return Ok(());
         }
-        let outcome = Outcome { state: DELIVERED, cause: reply.clone(), at: self.now };
-        let about = About::queued(queued);
-        self.lazy.put_answer(self.router, &about, &outcome)
+        let told = delivery.terms.report_within.is_none() && delivery.recipient.wish.success;
+        if told {
+            let outcome = Outcome::last(DELIVERED, reply.clone(), self.now);
+            self.lazy.put_answer(self.router, &About::queued(queued), &outcome)?;
+        }
+        if let Some(within) = delivery.terms.report_within {
+            let key = awaited_key(self.now.after(within), delivery.body);
+            self.lazy.batch.put_key(key, Bytes::new(), spool::NEVER_MS);
+        }
+        let book = &self.router.book;
+        let early = book.enter_report(&mut self.lazy.batch, queued, told, until);
+        self.early_reports.extend(early);
+        Ok(())
     }
 
     fn again(&mut self, queued: Queued, moved: bool) -> Result<(), RecordError> {
@@ -254,7 +312,7 @@ impl<'a> Settling<'a> {
         work.events.push(Event::about(self.now, delivery.id, delivery.message, what));
         work.batch.remove_entry(delivery.id.as_u64());
         if queued.message.origin.protocol != Protocol::Internal {
-            let outcome = Outcome { state, cause, at: self.now };
+            let outcome = Outcome::last(state, cause, self.now);
             work.put_answer(self.router, &About::queued(queued), &outcome)?;
         }
         self.synced.absorb(work);
@@ -275,7 +333,9 @@ impl<'a> Settling<'a> {
     }
 
     async fn conclude(self) {
-        let Self { router, target, mut lazy, mut synced, next, synced_next, early, .. } = self;
+        let Self { router, target, mut lazy, mut synced, next, synced_next, .. } = self;
+        let early =
+            [(Arc::clone(&target.name), self.early), (Arc::from(REPORTS), self.early_reports)];
         let batch = std::mem::take(&mut lazy.batch);
         if !batch.is_empty() {
             router.write_later(batch).await;
@@ -305,14 +365,13 @@ impl<'a> Settling<'a> {
                 }
             }
         }
-        if !early.is_empty()
-            && let Err(refusal) = router.receipts(&target.name, early).await
-        {
-            tracing::warn!(
-                event = "receipt.early",
-                target = &*target.name,
-                reason = &*refusal.text
-            );
+        for (name, early) in early {
+            if !early.is_empty()
+                && let Err(refusal) = router.receipts(&name, early).await
+            {
+                let reason = &*refusal.text;
+                tracing::warn!(event = "receipt.early", target = &*name, reason);
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ impl Router {
     pub async fn run_sweeper(self: Arc<Self>) {
         let stopping = self.tasks.stopping().clone();
         let mut round: u64 = 0;
+        let mut delays_seen = None;
         loop {
             tokio::select! {
                 () = self.clock.sleep(INTERVAL) => {}
@@ -32,6 +33,8 @@ impl Router {
             round += 1;
             self.sweep_targets().await;
             self.sweep_held().await;
+            self.give_up_reports().await;
+            self.tell_delays(&mut delays_seen).await;
             if round.is_multiple_of(SLOW_ROUNDS) {
                 self.sweep_slowly().await;
             }
@@ -40,6 +43,7 @@ impl Router {
 
     async fn sweep_targets(&self) {
         let now = self.clock.now();
+        let config = Arc::clone(&self.generation().config);
         let decider = std::iter::once(Arc::clone(&self.decider));
         for target in self.targets().into_iter().chain(decider) {
             loop {
@@ -48,6 +52,15 @@ impl Router {
                     break;
                 }
                 self.settle_expired(&target, expired).await;
+            }
+            let account = config.accounts.get(&target.name);
+            let receipts_max = account.map(|account| account.receipts_max);
+            while let Some(max) = receipts_max.and_then(|max| usize::try_from(max).ok()) {
+                let excess = target.take_excess_answers(max, AT_ONCE);
+                if excess.is_empty() {
+                    break;
+                }
+                self.settle_excess(&target, excess).await;
             }
             if !target.is_up() && now.since(target.changed()) >= FAIL_OVER_AFTER {
                 self.fail_over(&target).await;

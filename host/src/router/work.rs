@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use message::record::RecordError;
+use message::record::{RecordError, encode};
 use message::{Message, MessageId, Timestamp};
 use spool::Batch;
 
 use super::Router;
-use crate::delivery::{Answers, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED};
+use crate::conversation::Spoken;
+use crate::delivery::{Answers, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED, Terms};
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
@@ -16,6 +18,10 @@ use crate::plugin::{Claims, KvWrite};
 use crate::receipt::answer::{About, Outcome, answer};
 use crate::router::env::kv_key;
 use crate::spooler;
+
+/// How long the ends of deliveries that share an answer are remembered: the longest that one of them
+/// may take, and its receipt.
+const SHARES_TTL: Duration = Duration::from_secs(120 * 86_400);
 
 /// What one commit writes and what follows from it.
 #[derive(Debug, Default)]
@@ -60,6 +66,9 @@ impl Work {
             Metrics::add(&router.metrics.held, &message.origin.door, 1);
             self.put(delivery, &message, (STATE_HELD, Arc::from(HELD)))?;
         }
+        for Spoken { key, conversation, until } in plan.spoken {
+            self.batch.put_key(key, encode(&conversation)?, until.as_ms());
+        }
         for (about, outcome) in plan.outcomes {
             self.put_answer(router, &about, &outcome)?;
         }
@@ -87,6 +96,7 @@ impl Work {
     ) -> Result<(), RecordError> {
         let generation = router.generation();
         let config = &generation.config;
+        let Some(outcome) = &self.fold(router, about, outcome) else { return Ok(()) };
         let bounces = config.bounces.as_ref().map(|b| (b, &*config.node.hostname));
         let now = router.clock.now();
         let id = router.next_id();
@@ -97,7 +107,7 @@ impl Work {
             None => config
                 .connectors
                 .get(&answer.target)
-                .map_or(std::time::Duration::from_secs(86_400), |via| via.retry.give_up),
+                .map_or(Duration::from_secs(86_400), |via| via.retry.give_up),
         };
         let what = What::Born {
             kind: if answer.message.sender.is_null() { "bounce" } else { "receipt" }.into(),
@@ -125,8 +135,26 @@ impl Work {
             doubtful: false,
             known_as: None,
             last: None,
+            terms: Terms::default(),
         };
         self.put(delivery, &Arc::new(answer.message), (STATE_SCHEDULED, answer.target))
+    }
+
+    /// What the origin may hear of this outcome: where several deliveries share an answer, only what
+    /// decides it.
+    fn fold(&mut self, router: &Router, about: &About, outcome: &Outcome) -> Option<Outcome> {
+        let Some(shared) = &about.shared else { return Some(outcome.clone()) };
+        if !outcome.last {
+            return Some(outcome.clone()).filter(|_| about.answers == Answers::Origin);
+        }
+        let until = router.clock.now().after(SHARES_TTL);
+        let of = (about.message, &**shared);
+        let folded = router.folds.note(&mut self.batch, &router.spool, of, outcome, until);
+        folded.unwrap_or_else(|error| {
+            // The disk fails; what is told now does not become durable either.
+            tracing::error!(event = "spool.read", id = %about.message, %error);
+            Some(outcome.clone())
+        })
     }
 
     /// Does what follows from the commit.

@@ -197,7 +197,7 @@ mod tests {
         let incoming = read(&sm, &reading(Alphabet::Gsm), NOW).unwrap();
         assert_eq!(incoming.not_before, Some(NOW.after(Duration::from_secs(3600))));
         assert_eq!(incoming.expires, NOW.after(Duration::from_secs(86_400)));
-        assert_eq!(incoming.wish, Wish { success: true, failure: true, delay: true });
+        assert_eq!(incoming.wish, Wish { delay: true, ..Wish::FINAL });
         assert_eq!(incoming.priority, 3);
     }
 

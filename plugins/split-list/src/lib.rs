@@ -24,7 +24,8 @@ enum Each {
     /// The members become recipients of the message: the origin hears of each.
     #[default]
     Recipient,
-    /// Each member gets a message of its own: whoever answers or fails concerns nobody else.
+    /// Each member gets a message of its own, and the origin hears one answer about the list: it is
+    /// delivered when all members have theirs.
     Message,
 }
 

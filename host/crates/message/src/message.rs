@@ -118,15 +118,17 @@ pub struct Wish {
     pub failure: bool,
     /// Tell of delay, or of intermediate states.
     pub delay: bool,
+    /// Nothing was said, which is another thing than saying the same: long delays may be told then.
+    pub unsaid: bool,
 }
 
 impl Wish {
     /// Nothing at all: NOTIFY=NEVER, registered_delivery 0.
-    pub const NOTHING: Self = Self { success: false, failure: false, delay: false };
-    /// Failures only: the default of mail.
-    pub const FAILURE: Self = Self { success: false, failure: true, delay: false };
+    pub const NOTHING: Self = Self { success: false, failure: false, delay: false, unsaid: false };
+    /// Failures, of a sender that said nothing: the default of mail.
+    pub const FAILURE: Self = Self { failure: true, unsaid: true, ..Self::NOTHING };
     /// Success and failure.
-    pub const FINAL: Self = Self { success: true, failure: true, delay: false };
+    pub const FINAL: Self = Self { success: true, failure: true, ..Self::NOTHING };
 
     /// From registered_delivery: bits 1–0 say final receipts (1 both, 2 failure, 3 success), bit 4
     /// says intermediate ones.
@@ -136,6 +138,7 @@ impl Wish {
             success: matches!(octet & 3, 1 | 3),
             failure: matches!(octet & 3, 1 | 2),
             delay: octet & 0x10 != 0,
+            unsaid: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use message::mail::{Strip, Template};
 use message::{Protocol, Timestamp};
+use serde::{Deserialize, Serialize};
 
 mod condition;
 mod hours;
@@ -186,7 +187,7 @@ impl RouteOptions {
 }
 
 /// Whether a route asks its targets for receipts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Receipts {
     /// If the sender wants to know.
     #[default]
@@ -212,12 +213,27 @@ pub struct Convert {
     pub transliterate: bool,
     /// The sender of the SMS; `None` is the account's or the connector's.
     pub sender: Option<Arc<str>>,
+    /// How long an SMS that answers goes back to the mail's sender.
+    pub conversation: Option<Duration>,
     /// The subject of the mail that an SMS becomes.
     pub subject: Template,
     /// The mailbox that a mail made from an SMS comes from.
     pub mail_from: Option<AddressTemplate>,
+    /// When the sender of an SMS that became a mail gets its receipt.
+    pub receipt: MailReceipt,
+    /// How long a report is waited for.
+    pub receipt_within: Duration,
     /// Auto-submitted and null-sender mail becomes SMS too.
     pub auto_submitted: bool,
+}
+
+/// When the sender of an SMS that became a mail gets its receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailReceipt {
+    /// As soon as a relay takes the mail.
+    Taken,
+    /// When a report comes back, or does not come in time.
+    Reported,
 }
 
 /// What happens to a text that needs more parts than allowed.

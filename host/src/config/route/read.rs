@@ -6,8 +6,8 @@ use std::sync::Arc;
 use message::mail::Strip;
 
 use super::{
-    Action, Condition, Convert, DropAnswer, OnExcess, Receipts, Reply, RouteConfig, RouteOptions,
-    Strategy, TargetRef, TimeWindow, condition,
+    Action, Condition, Convert, DropAnswer, MailReceipt, OnExcess, Receipts, Reply, RouteConfig,
+    RouteOptions, Strategy, TargetRef, TimeWindow, condition,
 };
 use crate::config::check::{Check, Kindred};
 use crate::config::keys::{DAY, Key, Kind, SECOND, Schema, key};
@@ -147,6 +147,11 @@ static CONVERT: Schema = Schema {
             "The sender of the SMS; left out, that of the message if it can be one.",
         ),
         key(
+            "conversation",
+            Kind::Duration(SECOND, 90 * DAY),
+            "How long an SMS that answers, from the number to `sender`, goes to the mail's sender; left out, it goes where its number leads.",
+        ),
+        key(
             "subject",
             Kind::Template(&["from", "to"]),
             "The subject of the mail that an SMS becomes.",
@@ -158,9 +163,21 @@ static CONVERT: Schema = Schema {
             "The mailbox that a mail made from an SMS comes from; left out, that of `bounces`.",
         ),
         key(
+            "receipt",
+            Kind::Word(&["taken", "reported"]),
+            "When the sender of an SMS that became a mail gets its receipt: as soon as a relay takes the mail, or when a report comes back (RFC 3464).",
+        )
+        .or("taken"),
+        key(
+            "receipt_within",
+            Kind::Duration(SECOND, 7 * DAY),
+            "How long a report is waited for; then the receipt says UNKNOWN.",
+        )
+        .or("1d"),
+        key(
             "auto_submitted",
             Kind::Flag,
-            "Auto-submitted and null-sender mail becomes SMS too; mind the loops.",
+            "Mail becomes SMS too that has the null sender, or that a program, a list or a bulk mailer sent; mind the loops.",
         )
         .or("false"),
     ],
@@ -469,6 +486,9 @@ fn read_options(check: &mut Check, section: &Section<'_>) -> Option<RouteOptions
 const RECEIPTS: [(&str, Receipts); 3] =
     [("as-wished", Receipts::AsWished), ("always", Receipts::Always), ("never", Receipts::Never)];
 
+const MAIL_RECEIPTS: [(&str, MailReceipt); 2] =
+    [("taken", MailReceipt::Taken), ("reported", MailReceipt::Reported)];
+
 fn read_convert(check: &mut Check, route: &Section<'_>) -> Option<Convert> {
     let section = route.section(check, "convert", &CONVERT);
     let words = [("truncate", OnExcess::Truncate), ("reject", OnExcess::Reject)];
@@ -478,6 +498,16 @@ fn read_convert(check: &mut Check, route: &Section<'_>) -> Option<Convert> {
     {
         let path = section.at("mail_from");
         check.error(section.place, format!("{path}: \"{}\" makes no mailbox", template.source()));
+    }
+    let sender = section.opt_text(check, "sender");
+    let conversation = section.opt_duration(check, "conversation");
+    if conversation.is_some() && sender.is_none() {
+        let path = section.at("conversation");
+        check.error_with(
+            section.place,
+            format!("{path}: an SMS can answer only what comes from a known sender"),
+            "say the sender, a number or short code whose SMS come to us: sender: \"33700\"",
+        );
     }
     let strip = Strip {
         signature: section.flag(check, "strip_signature"),
@@ -490,9 +520,12 @@ fn read_convert(check: &mut Check, route: &Section<'_>) -> Option<Convert> {
         on_excess: section.word(check, "on_excess", &words),
         strip,
         transliterate: section.flag(check, "transliterate"),
-        sender: section.opt_text(check, "sender"),
+        sender,
+        conversation,
         subject: section.opt_text_template(check, "subject")?,
         mail_from,
+        receipt: section.word(check, "receipt", &MAIL_RECEIPTS),
+        receipt_within: section.duration(check, "receipt_within"),
         auto_submitted: section.flag(check, "auto_submitted"),
     })
 }

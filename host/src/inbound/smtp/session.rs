@@ -36,6 +36,7 @@ const ACCOUNT_CHANGED: Reply = Reply::new(421, (4, 7, 0), "your account was chan
 const TOO_FAST: Reply = Reply::new(450, (4, 7, 1), "this account sends too fast, try later");
 const NO_MEMORY: Reply = Reply::new(452, (4, 3, 1), "too many messages are coming in, try later");
 const NO_MEMORY_LEFT: Reply = Reply::new(421, (4, 3, 1), "too much mail is coming in, try later");
+const ONE_REPORT: Reply = Reply::new(452, (4, 5, 3), "a report has one recipient, send it alone");
 const LOOP: Reply = Reply::new(554, (5, 4, 6), "too many hops, the mail goes round in circles");
 const TOO_MANY_CONNECTIONS: Reply = Reply::new(421, (4, 7, 0), "too many connections, try later");
 const NO_TRANSACTION: Reply = Reply::new(451, (4, 3, 0), "the transaction is lost, try again");
@@ -306,6 +307,7 @@ impl Conversation {
             sender,
             params,
             recipients: Vec::new(),
+            report_on: None,
             id: MessageId::from_u64(0),
             prefix_bytes: 0,
         });
@@ -322,6 +324,15 @@ impl Conversation {
     fn rcpt(&mut self, mailbox: &Mailbox, params: &RcptParams) -> Reply {
         let Some(open) = &mut self.open else { return NO_TRANSACTION };
         let recipient = transaction::recipient_of(mailbox, params);
+        match self.router.report_on(&open.generation, &open.sender, &recipient.address) {
+            Ok(None) if open.report_on.is_none() => {}
+            Ok(Some(leg)) if open.report_on.is_none() && open.recipients.is_empty() => {
+                open.report_on = Some(leg);
+                return RECIPIENT_OK;
+            }
+            Ok(_) => return ONE_REPORT,
+            Err(refusal) => return transaction::refused(&refusal),
+        }
         let admitted = self.router.admit_recipient(
             &open.generation,
             &self.origin,
@@ -364,6 +375,12 @@ impl Conversation {
         // Memory is set aside until the message is in the spool or refused.
         let _reserved = self.draft_bytes.take();
         let Some(open) = self.open.take() else { return NO_TRANSACTION };
+        if let Some(leg) = open.report_on {
+            return match self.router.report(leg, open.id, &body).await {
+                Ok(accepted) => transaction::queued(&accepted),
+                Err(refusal) => transaction::refused(&refusal),
+            };
+        }
         let generation = Arc::clone(&open.generation);
         let origin = Arc::clone(&self.origin);
         let draft = open.into_draft(origin, body, self.router.clock.now());

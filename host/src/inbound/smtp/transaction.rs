@@ -21,6 +21,8 @@ pub(super) struct Transaction {
     pub(super) sender: Address,
     pub(super) params: MailParams,
     pub(super) recipients: Vec<Recipient>,
+    /// The leg that the message reports on; then there is no other recipient.
+    pub(super) report_on: Option<MessageId>,
     /// Known when the message begins to come.
     pub(super) id: MessageId,
     /// Octets of the `Received` field in front of the message.
@@ -73,6 +75,7 @@ pub(super) fn recipient_of(mailbox: &Mailbox, params: &RcptParams) -> Recipient 
         success: notify.success,
         failure: notify.failure,
         delay: notify.delay,
+        unsaid: false,
     });
     let original = params.orcpt.as_ref().map(|orcpt| Arc::from(orcpt.to_string()));
     Recipient { address, original, wish }

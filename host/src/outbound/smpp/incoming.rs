@@ -91,8 +91,7 @@ async fn messages(
     for (sequence, command, sm) in given {
         match message(&router, &origin, &reading, &sm) {
             Ok((mut message, recipient)) => {
-                let sender = &message.sender;
-                match router.admit_recipient(&generation, &origin, sender, recipient, true) {
+                match router.admit_answer(&generation, &origin, &mut message, recipient) {
                     Ok(recipient) => {
                         message.recipients.push(recipient);
                         waiting.push((sequence, command));

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use message::{Content, Message, Protocol, Recipient, Wish};
-use smtp::client::{Envelope, RecipientOutcome, Stage, Verdict};
+use message::{Content, Message, Wish};
+use smtp::client::{Envelope, Outcome, RecipientOutcome, Stage, Verdict};
 use smtp::{Body, MailParams, Mailbox, Notify, OriginalRecipient, RcptParams, Reply, Ret};
 use smtp::{ReversePath, Xtext};
 
-use crate::delivery::{Answers, Attempt, Cause, Defer, Queued};
+use crate::delivery::{Answers, Attempt, Cause, Defer, Delivery, Queued};
 
 /// Put in front of a message that may have arrived already (RFC 5321 has no field for it).
 const POSSIBLE_DUPLICATE: &[u8] = b"X-Possible-Duplicate: yes\r\n";
@@ -40,7 +40,7 @@ impl Group {
         let doubtful = self.items.iter().any(|queued| queued.delivery.doubtful);
         let recipients = self.items.iter().filter_map(|queued| {
             let recipient = &queued.delivery.recipient;
-            let params = rcpt_params(message.origin.protocol, recipient, queued.delivery.answers);
+            let params = rcpt_params(queued);
             Some((Mailbox::parse(&recipient.address.value).ok()?, params))
         });
         Some(Envelope {
@@ -53,14 +53,10 @@ impl Group {
     }
 
     /// What came of it, in the order of the items.
-    pub(super) fn attempts(
-        self,
-        outcomes: &[RecipientOutcome],
-        peer: &str,
-    ) -> Vec<(Queued, Attempt)> {
+    pub(super) fn attempts(self, outcome: &Outcome, peer: &str) -> Vec<(Queued, Attempt)> {
         let peer: Arc<str> = peer.into();
-        let attempts = self.items.into_iter().zip(outcomes).map(|(queued, outcome)| {
-            let attempt = attempt_of(outcome, &peer);
+        let attempts = self.items.into_iter().zip(&outcome.recipients).map(|(queued, of)| {
+            let attempt = attempt_of(of, outcome.dsn_relayed, &peer);
             (queued, attempt)
         });
         self.refused.into_iter().chain(attempts).collect()
@@ -114,12 +110,16 @@ fn mail_params(message: &Message) -> MailParams {
     }
 }
 
-fn rcpt_params(origin: Protocol, recipient: &Recipient, answers: Answers) -> RcptParams {
-    let Wish { success, failure, delay } = recipient.wish;
+fn rcpt_params(queued: &Queued) -> RcptParams {
+    let Delivery { recipient, answers, terms, .. } = &queued.delivery;
+    let Wish { success, failure, delay, .. } = recipient.wish;
     let notify = match recipient.wish {
-        _ if answers == Answers::Copy => Some(Notify::NEVER),
+        _ if *answers == Answers::Copy => Some(Notify::NEVER),
+        _ if terms.report_within.is_some() => Some(Notify { success: true, failure: true, delay }),
+        // Several answers are folded here: the relay tells of failures only.
+        _ if terms.shared.is_some() => Some(Notify { success: false, failure, delay: false }),
         // The sender of an SMS has its receipt as soon as the relay takes the mail.
-        _ if origin == Protocol::Smpp => None,
+        _ if queued.was_short() => None,
         // What a relay does without being asked.
         Wish::FAILURE => None,
         _ => Some(Notify { success, failure, delay }),
@@ -128,11 +128,13 @@ fn rcpt_params(origin: Protocol, recipient: &Recipient, answers: Answers) -> Rcp
     RcptParams { notify, orcpt }
 }
 
-fn attempt_of(outcome: &RecipientOutcome, peer: &Arc<str>) -> Attempt {
+fn attempt_of(outcome: &RecipientOutcome, dsn_relayed: bool, peer: &Arc<str>) -> Attempt {
     let RecipientOutcome { verdict, stage, reply, local } = outcome;
     let cause = cause_of(reply, *local, peer);
     match verdict {
-        Verdict::Delivered => Attempt::Delivered { remote: Vec::new(), reply: cause },
+        Verdict::Delivered => {
+            Attempt::Delivered { remote: Vec::new(), reply: cause, tells: dsn_relayed }
+        }
         Verdict::Failed => Attempt::Failed { cause },
         Verdict::Unknown => Attempt::Unknown { cause },
         Verdict::Deferred => {
@@ -160,10 +162,10 @@ fn cause_of(reply: &Reply, local: bool, peer: &Arc<str>) -> Cause {
 mod tests {
     use std::collections::BTreeMap;
 
-    use message::{Address, MessageId, Origin, Timestamp};
+    use message::{Address, MessageId, Origin, Protocol, Recipient, Timestamp};
 
     use super::*;
-    use crate::delivery::Delivery;
+    use crate::delivery::Terms;
 
     fn message(sender: &str) -> Arc<Message> {
         let origin = Origin {
@@ -216,6 +218,7 @@ mod tests {
             doubtful: false,
             known_as: None,
             last: None,
+            terms: Terms::default(),
         };
         Queued { delivery, message: Arc::clone(message) }
     }
@@ -239,6 +242,7 @@ mod tests {
             queued(&message, original, Answers::Origin),
             queued(&message, to("c@y", Wish::NOTHING), Answers::Origin),
             queued(&message, to("d@y", Wish::FINAL), Answers::Copy),
+            queued(&message, to("e@y", Wish { unsaid: false, ..Wish::FAILURE }), Answers::Origin),
         ]);
         let envelope = group.envelope().unwrap();
         let notify: Vec<String> = envelope
@@ -246,7 +250,7 @@ mod tests {
             .iter()
             .map(|(_, params)| params.notify.map_or("-".to_owned(), |notify| notify.to_string()))
             .collect();
-        assert_eq!(notify, ["-", "SUCCESS,FAILURE", "NEVER", "NEVER"]);
+        assert_eq!(notify, ["-", "SUCCESS,FAILURE", "NEVER", "NEVER", "FAILURE"]);
         let orcpt = envelope.recipients[1].1.orcpt.as_ref().map(ToString::to_string);
         assert_eq!(orcpt.as_deref(), Some("rfc822;c@z"));
         assert_eq!(envelope.params.ret, Some(Ret::Headers));
@@ -272,7 +276,11 @@ mod tests {
             queued(&message, number, Answers::Origin),
             queued(&message, to("a@y", Wish::FAILURE), Answers::Origin),
         ]);
-        let delivered = [outcome(Verdict::Delivered, Stage::Body, 250, false)];
+        let delivered = Outcome {
+            recipients: vec![outcome(Verdict::Delivered, Stage::Body, 250, false)],
+            dsn_relayed: false,
+            eight_bit_unannounced: false,
+        };
         let attempts = group.attempts(&delivered, "relay");
         assert!(matches!(&attempts[0].1, Attempt::Failed { cause } if &*cause.enhanced == "5.1.3"));
         assert!(matches!(&attempts[1].1, Attempt::Delivered { reply, .. } if reply.code == 250));
@@ -281,8 +289,9 @@ mod tests {
     #[test]
     fn outcomes_become_attempts() {
         let peer: Arc<str> = "relay".into();
-        let check =
-            |verdict, stage, code, local| attempt_of(&outcome(verdict, stage, code, local), &peer);
+        let check = |verdict, stage, code, local| {
+            attempt_of(&outcome(verdict, stage, code, local), true, &peer)
+        };
         let class = |attempt| match attempt {
             Attempt::Deferred { class, .. } => class,
             other => panic!("{other:?}"),

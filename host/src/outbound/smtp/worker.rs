@@ -84,7 +84,7 @@ impl Worker {
                 }
             }
             if !stale {
-                return group.attempts(&outcome.recipients, &name);
+                return group.attempts(&outcome, &name);
             }
         }
     }

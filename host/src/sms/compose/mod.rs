@@ -15,7 +15,7 @@ use smpp::time::{Span, Time};
 use smpp::tlv::TlvTooLong;
 use smpp::{EsmClass, Octets, RegisteredDelivery, Sm, npi, tag, ton};
 
-use crate::config::{Concat, Numbering};
+use crate::config::{Concat, Numbering, Receipts};
 use crate::delivery::{Part, Parts, Queued};
 
 /// How a peer wants its messages.
@@ -207,8 +207,13 @@ fn envelope(queued: &Queued, composing: &Composing, now: Timestamp) -> Sm {
         sm.priority_flag = delivery.priority.min(3);
         let wish = delivery.recipient.wish;
         // A wish for one outcome is served by asking for both: the other one closes the book.
-        let last = u8::from(wish.success || wish.failure);
-        let between = if wish.delay { RegisteredDelivery::INTERMEDIATE } else { 0 };
+        let last = match delivery.terms.ask {
+            Receipts::AsWished => u8::from(wish.success || wish.failure),
+            Receipts::Always => 1,
+            Receipts::Never => 0,
+        };
+        let is_curious = wish.delay && delivery.terms.ask != Receipts::Never;
+        let between = if is_curious { RegisteredDelivery::INTERMEDIATE } else { 0 };
         sm.registered_delivery = RegisteredDelivery(last | between);
         if message.expires != Timestamp::NEVER {
             // What is left of the validity: the time that it spent here is over.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use message::{Message, MessageId, Origin, Protocol, Recipient, Tlv, Wish};
 
 use super::*;
-use crate::delivery::{Answers, Delivery, SmsOut};
+use crate::delivery::{Answers, Delivery, SmsOut, Terms};
 
 const NOW: Timestamp = Timestamp::from_ms(1_769_860_800_000);
 
@@ -60,6 +60,7 @@ pub(crate) fn queued(content: Content) -> Queued {
         doubtful: false,
         known_as: None,
         last: None,
+        terms: Terms::default(),
     };
     Queued { delivery, message: Arc::new(message) }
 }

@@ -302,6 +302,7 @@ impl Flight {
         let attempt = job.end.unwrap_or_else(|| Attempt::Delivered {
             remote: remote(job.ids),
             reply: self.taken.clone(),
+            tells: false,
         });
         self.results.push((job.queued, attempt));
     }

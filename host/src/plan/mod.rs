@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use message::{Address, Content, Message, MessageId, Recipient, Timestamp};
+use message::{Address, Content, Message, MessageId, Protocol, Recipient, Short, Timestamp};
 
-use crate::config::{DropAnswer, Receipts, Reply, RouteConfig, RouteOptions};
+use crate::config::{DropAnswer, MailReceipt, Reply, RouteConfig, RouteOptions};
+use crate::conversation::{Spoken, spoken};
 use crate::convert;
-use crate::delivery::{Answers, Cause, Delivery, HELD, KnownAs};
+use crate::delivery::{Answers, Cause, Delivery, HELD, KnownAs, Terms};
 use crate::generation::{Generation, TargetKind};
 use crate::observe::event::{Event, What};
 use crate::pipeline::{Fate, Leg, reply};
 use crate::receipt::answer::{About, Outcome};
 use crate::receipt::{DELIVERED, REJECTED};
 use crate::route::{MessageFacts, RouteDecision};
+use shares::Shares;
+
+mod shares;
 
 /// What is to be written for one message.
 #[derive(Debug, Default)]
@@ -23,6 +27,8 @@ pub struct Plan {
     pub held: Vec<(Delivery, Arc<Message>)>,
     /// Outcomes that the origin may want to hear of at once.
     pub outcomes: Vec<(About, Outcome)>,
+    /// What is remembered so that an SMS that answers finds the mail's sender.
+    pub spoken: Vec<Spoken>,
     /// What happened, for the journal.
     pub events: Vec<Event>,
     /// Refusals of recipients; with nothing else in the plan, the whole message is refused.
@@ -54,6 +60,8 @@ pub struct Planner<'a> {
     pub has_room: &'a dyn Fn(&str) -> bool,
     /// Makes ids of deliveries.
     pub new_id: &'a dyn Fn() -> MessageId,
+    /// Where reports about a leg come back to, if there is such a place.
+    pub return_address: &'a dyn Fn(MessageId) -> Option<Address>,
 }
 
 impl std::fmt::Debug for Planner<'_> {
@@ -69,14 +77,22 @@ struct Way<'a> {
 }
 
 impl Planner<'_> {
-    /// Plans all legs of a message.
+    /// Plans all legs of a message, which the origin knows under this id and as it came.
     #[must_use]
-    pub fn plan(&self, origin: MessageId, legs: &[Leg]) -> Plan {
+    pub fn plan(&self, (origin, as_it_came): (MessageId, &Message), legs: &[Leg]) -> Plan {
         let mut plan = Plan::default();
+        let mut shares = Shares::new(as_it_came, legs);
         for leg in legs {
             for recipient in &leg.message.recipients {
+                let before = plan.counts();
                 self.recipient(&mut plan, origin, leg, recipient);
+                if let Some(shares) = shares.as_mut().filter(|_| leg.answers != Answers::Copy) {
+                    shares.deal(&mut plan, before, recipient);
+                }
             }
+        }
+        if let Some(shares) = shares {
+            shares.conclude(&mut plan);
         }
         plan
     }
@@ -113,7 +129,7 @@ impl Planner<'_> {
                 };
                 let cause = Cause::ours("", "");
                 let about = About::recipient(&leg.message, recipient, leg.answers);
-                plan.outcomes.push((about, Outcome { state, cause, at: self.now }));
+                plan.outcomes.push((about, Outcome::last(state, cause, self.now)));
             }
             RouteDecision::Reject { reply, .. } => refuse(plan, leg, recipient, reply, false),
             RouteDecision::Hold { reason, .. } => self.hold(plan, origin, leg, recipient, &reason),
@@ -158,7 +174,16 @@ impl Planner<'_> {
                     targets: delivery.targets.clone(),
                 };
                 plan.events.push(Event::about(self.now, delivery.id, origin, what));
+                if let Some((sms, within)) = delivery.sms.as_ref().zip(options.convert.conversation)
+                {
+                    let (theirs, until) = (&delivery.recipient.address, self.now.after(within));
+                    plan.spoken.extend(spoken(&leg.message, &sms.sender, theirs, until));
+                }
                 plan.deliveries.push((delivery, message));
+            }
+            // An SMSC that hears of a mistake of ours would give the message up.
+            Err(reply) if is_from_smsc(&leg.message) => {
+                self.hold(plan, origin, leg, recipient, &reply.text);
             }
             Err(reply) => refuse(plan, leg, recipient, reply, false),
         }
@@ -191,11 +216,7 @@ impl Planner<'_> {
             delivery.recipient.original.get_or_insert_with(|| Arc::clone(&to.value));
             delivery.recipient.address = Address::guess(&text);
         }
-        match options.receipts {
-            Receipts::AsWished => {}
-            Receipts::Always => delivery.recipient.wish.success = true,
-            Receipts::Never => delivery.recipient.wish = message::Wish::NOTHING,
-        }
+        delivery.terms.ask = options.receipts;
         delivery.priority = options.priority.unwrap_or(leg.message.priority);
         delivery.expires = self.expiry(&leg.message, &way.targets, options);
         delivery.due = delivery.due.max(options.not_before(delivery.due.max(self.now)));
@@ -205,26 +226,12 @@ impl Planner<'_> {
                 delivery.sms = Some(convert::to_sms(&leg.message, raw, &options.convert)?);
             }
             (Content::Short(short), TargetKind::Mail) => {
-                let zero = convert::zero_at(&self.generation.config, &leg.message);
-                let config = &self.generation.config;
-                let how = convert::MailHow {
-                    options: &options.convert,
-                    fallback_from: config.bounces.as_ref().map_or("", |b| &b.from.value),
-                    hostname: &config.node.hostname,
-                    now: self.now,
-                };
-                let to = &delivery.recipient.address;
-                let (raw, sender) = convert::to_mail(&leg.message, short, to, zero, &how)?;
-                // The mail is a leg of its own: the SMS stays what it was for other recipients.
-                let mut mail = (*leg.message).clone();
-                mail.id = (self.new_id)();
-                (mail.content, mail.sender) = (Content::Mail(raw), sender);
-                delivery.body = mail.id;
-                message = Arc::new(mail);
+                message = self.mail(leg, short, &mut delivery, options)?;
             }
             (Content::Mail(_), TargetKind::Mail) | (Content::Short(_), TargetKind::Short) => {}
         }
-        if let Some(template) = &options.rewrite_from {
+        let is_new_mail = message.id != leg.message.id;
+        if let Some(template) = options.rewrite_from.as_ref().filter(|_| !is_new_mail) {
             let text = template.render(|place| convert::address_place(place, (from, to), from));
             let sender = Address::guess(&text);
             match &mut delivery.sms {
@@ -243,6 +250,37 @@ impl Planner<'_> {
             delivery.known_as = Some(Box::new(known_as));
         }
         Ok((delivery, message))
+    }
+
+    /// The mail that a short message becomes. It is a leg of its own: the SMS stays what it was for
+    /// other recipients. Its envelope sender is a return address, its author another mailbox.
+    fn mail(
+        &self,
+        leg: &Leg,
+        short: &Short,
+        delivery: &mut Delivery,
+        options: &RouteOptions,
+    ) -> Result<Arc<Message>, Reply> {
+        let config = &self.generation.config;
+        let how = convert::MailHow {
+            options: &options.convert,
+            from: options.convert.mail_from.as_ref().or(options.rewrite_from.as_ref()),
+            fallback_from: config.bounces.as_ref().map_or("", |bounces| &bounces.from.value),
+            hostname: &config.node.hostname,
+            now: self.now,
+        };
+        let zero = convert::zero_at(config, &leg.message);
+        let to = &delivery.recipient.address;
+        let (raw, author) = convert::to_mail(&leg.message, short, to, zero, &how)?;
+        let mut mail = (*leg.message).clone();
+        mail.id = (self.new_id)();
+        mail.sender = (self.return_address)(mail.id).unwrap_or(author);
+        mail.content = Content::Mail(raw);
+        delivery.body = mail.id;
+        if options.convert.receipt == MailReceipt::Reported {
+            delivery.terms.report_within = Some(options.convert.receipt_within);
+        }
+        Ok(Arc::new(mail))
     }
 
     /// The earliest of: the message's own expiry, the route's validity, the end of its retries.
@@ -287,6 +325,7 @@ impl Planner<'_> {
             doubtful: false,
             known_as: None,
             last: None,
+            terms: Terms::default(),
         }
     }
 
@@ -332,6 +371,11 @@ impl Plan {
     }
 }
 
+/// Whether it is a message that an SMSC sent us: nobody can be told about it.
+fn is_from_smsc(message: &Message) -> bool {
+    message.origin.protocol == Protocol::Smpp && message.origin.account.is_empty()
+}
+
 fn refuse(plan: &mut Plan, leg: &Leg, recipient: &Recipient, reply: Reply, temporary: bool) {
     if leg.answers == Answers::Copy {
         return;
@@ -359,6 +403,8 @@ mod tests {
     use crate::config::{CheckOptions, TestMessage, load_text};
     use crate::platform::clock::Clock;
     use crate::route::RouteTable;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_795_425_725_123);
 
     const CONFIG: &str = "
 listeners: { esmes: { smpp: { bind: '127.0.0.1:2775' } } }
@@ -388,9 +434,8 @@ routes:
         Generation { number: 1, config, routes, plugins: Vec::new(), env: Arc::new(env) }
     }
 
-    /// Plans a message to these recipients while these targets are down or full.
-    fn plan(to: &[&str], answers: Answers, down: &[&str], full: &[&str]) -> Plan {
-        let generation = generation();
+    /// A leg of a message from an ESME to these recipients.
+    pub(super) fn leg(to: &[&str], answers: Answers) -> Leg {
         let wanted = TestMessage {
             door: "esmes".into(),
             account: None,
@@ -400,16 +445,38 @@ routes:
             headers: std::collections::BTreeMap::new(),
             text: "Hi".into(),
         };
-        let now = Timestamp::from_ms(1_795_425_725_123);
-        let message = Arc::new(specimen(&generation.config, &wanted, now).unwrap());
+        let message = Arc::new(specimen(&generation().config, &wanted, NOW).unwrap());
+        Leg { message, answers, fate: Fate::Tables }
+    }
+
+    /// Plans legs with every target up and room everywhere.
+    pub(super) fn plan_legs(origin: (MessageId, &Message), legs: &[Leg]) -> Plan {
+        plan_while(origin, legs, &[], &[])
+    }
+
+    fn plan_while(
+        origin: (MessageId, &Message),
+        legs: &[Leg],
+        down: &[&str],
+        full: &[&str],
+    ) -> Plan {
+        let generation = generation();
         let planner = Planner {
             generation: &generation,
-            now,
+            now: NOW,
             is_up: &|name| !down.contains(&name),
             has_room: &|name| !full.contains(&name),
             new_id: &|| MessageId::from_u64(2),
+            return_address: &|_leg| None,
         };
-        planner.plan(message.id, &[Leg { message, answers, fate: Fate::Tables }])
+        planner.plan(origin, legs)
+    }
+
+    /// Plans a message to these recipients while these targets are down or full.
+    fn plan(to: &[&str], answers: Answers, down: &[&str], full: &[&str]) -> Plan {
+        let leg = leg(to, answers);
+        let message = Arc::clone(&leg.message);
+        plan_while((message.id, &message), &[leg], down, full)
     }
 
     #[track_caller]
