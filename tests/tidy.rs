@@ -134,6 +134,26 @@ fn only_commands_write_to_standard_output() {
     });
 }
 
+/// Which branch goes first when several are ready is written down, not drawn: `docs/CONVENTIONS.md`.
+#[test]
+fn a_select_of_the_host_says_which_branch_is_first() {
+    let mut found = Vec::new();
+    for source in sources() {
+        let host = source.path.starts_with("host/src/");
+        if !host || source.is_test() || source.path.starts_with("host/src/cli/") {
+            continue;
+        }
+        let lines: Vec<_> = source.code().collect();
+        for pair in lines.windows(2) {
+            let [(number, line), (_, next)] = pair else { continue };
+            if line.contains("select! {") && next.trim() != "biased;" {
+                found.push(format!("{}:{number}", source.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "begin these with `biased;`: {found:#?}");
+}
+
 #[test]
 fn every_file_says_first_what_it_is_for() {
     let silent: Vec<_> = sources()

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use spool::Spool;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,8 @@ use crate::generation::Generation;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
-use crate::platform::tasks::Tasks;
+use crate::platform::machine::Machine;
+use crate::platform::net::{self, Net};
 use crate::platform::watch::Watch;
 use crate::plugins::PluginSet;
 use crate::reload::{self, Reloader};
@@ -96,9 +96,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let mut hangup = listen_for(SignalKind::hangup())?;
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let app = App::start(&options, Clock::system()).await?;
+    let app = App::start(&options, Machine::system()).await?;
     let poisoned = loop {
         tokio::select! {
+            biased;
             _ = hangup.recv() => app.reload.nudge(),
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
@@ -127,12 +128,16 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub async fn start(options: &Options, clock: Clock) -> Result<Self, StartError> {
-        let config = read_config(&options.config).await?;
-        let sockets = bind_all(&config)?;
-        let spool = open_spool(&config)?;
+    pub async fn start(options: &Options, machine: impl Into<Machine>) -> Result<Self, StartError> {
+        let machine: Machine = machine.into();
+        let config = read_config(&options.config, &machine).await?;
+        let sockets = bind_all(&config, &machine.net)?;
+        let spool = match machine.spool.clone() {
+            Some(spool) => spool,
+            None => open_spool(&config)?,
+        };
         let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
-        let plugins = PluginSet::start(spool.clone(), clock.clone(), Arc::clone(&targets))
+        let plugins = PluginSet::start(spool.clone(), &machine, Arc::clone(&targets))
             .map_err(anyhow::Error::from)?;
         let env = plugins.env(&config);
         let slots = plugins.load(&config, &env, &[]).await.map_err(StartError::Plugins)?;
@@ -143,10 +148,12 @@ impl App {
             env,
             config: Arc::clone(&config),
         });
+        let Machine { clock, net, tasks, attended, .. } = machine;
         let journal = open_journal(&config, &clock)?;
         let parts = Parts {
             clock,
-            tasks: Tasks::new(),
+            net,
+            tasks,
             spool,
             journal,
             metrics: Metrics::default(),
@@ -162,8 +169,20 @@ impl App {
         let mut connectors = Connectors::default();
         connectors.fit(&router, &config);
         let addresses = start_listeners(&router, &config, sockets);
-        let reload = start_reloader(&router, &config, options, (plugins, connectors));
-        let http = crate::admin::start(&router, &config, &reload, &addresses).await?;
+        let watch = attended.then(|| start_watch(&config, options)).flatten();
+        let (watch, changed) = watch.unzip();
+        let reloader = Reloader {
+            path: options.config.clone(),
+            router: Arc::clone(&router),
+            plugins,
+            connectors,
+            watch,
+        };
+        let reload = reloader.start(changed);
+        let http = match attended {
+            true => crate::admin::start(&router, &config, &reload, &addresses).await?,
+            false => None,
+        };
         tracing::info!(event = "started", addresses = ?addresses, version = env!("CARGO_PKG_VERSION"));
         Ok(Self { router, reload, addresses, http })
     }
@@ -185,7 +204,7 @@ impl App {
             journal.close();
             spool.close();
         };
-        let closed = tokio::task::spawn_blocking(close).await;
+        let closed = self.router.tasks.blocking(close).await;
         if let Err(error) = closed {
             tracing::error!(event = "spool.close", %error);
         }
@@ -224,12 +243,12 @@ impl Connectors {
     }
 }
 
-type Socket = (Arc<Listener>, TcpListener);
+type Socket = (Arc<Listener>, net::Listener);
 
-async fn read_config(path: &Path) -> Result<Arc<Config>, StartError> {
+async fn read_config(path: &Path, machine: &Machine) -> Result<Arc<Config>, StartError> {
     let path = path.to_path_buf();
     let read = move || config::load(&path, CheckOptions { environment: true });
-    let loaded = tokio::task::spawn_blocking(read).await.map_err(anyhow::Error::from)?;
+    let loaded = machine.tasks.blocking(read).await.map_err(anyhow::Error::from)?;
     for finding in &loaded.findings {
         if loaded.config.is_some() {
             tracing::warn!(event = "config.warning", "{finding}");
@@ -238,7 +257,7 @@ async fn read_config(path: &Path) -> Result<Arc<Config>, StartError> {
     loaded.config.map(Arc::new).ok_or(StartError::Config(loaded.findings))
 }
 
-fn bind_all(config: &Config) -> Result<Vec<Socket>, StartError> {
+fn bind_all(config: &Config, net: &Net) -> Result<Vec<Socket>, StartError> {
     let mut sockets = Vec::new();
     for listener in config.listeners.values() {
         let addresses = match &listener.kind {
@@ -246,7 +265,7 @@ fn bind_all(config: &Config) -> Result<Vec<Socket>, StartError> {
             ListenerKind::Smpp(smpp) => &smpp.bind,
         };
         for &address in addresses {
-            let socket = bind(address).map_err(|source| StartError::Socket {
+            let socket = net.bind(address).map_err(|source| StartError::Socket {
                 listener: Arc::clone(&listener.name),
                 address,
                 source,
@@ -255,17 +274,6 @@ fn bind_all(config: &Config) -> Result<Vec<Socket>, StartError> {
         }
     }
     Ok(sockets)
-}
-
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    const BACKLOG: i32 = 1024;
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 fn open_spool(config: &Config) -> Result<Spool, StartError> {
@@ -327,27 +335,16 @@ fn start_listeners(
     addresses
 }
 
-fn start_reloader(
-    router: &Arc<Router>,
+fn start_watch(
     config: &Config,
     options: &Options,
-    (plugins, connectors): (PluginSet, Connectors),
-) -> reload::Handle {
-    let (watch, changed) = match Watch::start(reload::watched(config, &options.config)) {
-        Ok((watch, changed)) => (Some(watch), Some(changed)),
-        Err(error) => {
+) -> Option<(Watch, tokio::sync::watch::Receiver<u64>)> {
+    let watch = Watch::start(reload::watched(config, &options.config));
+    watch
+        .inspect_err(|error| {
             tracing::error!(event = "watch.failed", %error, "SIGHUP and `wirepost reload` still work");
-            (None, None)
-        }
-    };
-    let reloader = Reloader {
-        path: options.config.clone(),
-        router: Arc::clone(router),
-        plugins,
-        connectors,
-        watch,
-    };
-    reloader.start(changed)
+        })
+        .ok()
 }
 
 fn listen_for(kind: SignalKind) -> Result<Signal, StartError> {

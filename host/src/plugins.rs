@@ -15,6 +15,8 @@ use crate::config::{Config, PluginConfig};
 use crate::generation::PluginSlot;
 use crate::pipeline::Judge;
 use crate::platform::clock::Clock;
+use crate::platform::machine::Machine;
+use crate::platform::tasks::Tasks;
 use crate::plugin::{
     Call, Fault, Host, HostEnv, Judgement, LoadError, LoadStep, MODULE_BYTES_MAX, Options, Plugin,
     StartError,
@@ -42,6 +44,8 @@ pub struct PluginSet {
     clock: Clock,
     targets: Arc<ArcSwap<Targets>>,
     started: std::time::Instant,
+    seed: u64,
+    tasks: Tasks,
 }
 
 impl PluginSet {
@@ -51,11 +55,13 @@ impl PluginSet {
     /// If the engine does not start on this machine.
     pub fn start(
         spool: Spool,
-        clock: Clock,
+        machine: &Machine,
         targets: Arc<ArcSwap<Targets>>,
     ) -> Result<Self, StartError> {
+        let (clock, tasks, seed) = (machine.clock.clone(), machine.tasks.clone(), machine.seed);
         let started = clock.instant();
-        Ok(Self { host: Host::start(Options::default())?, spool, clock, targets, started })
+        let host = Host::start(Options::default())?;
+        Ok(Self { host, spool, clock, targets, started, seed, tasks })
     }
 
     /// What the plugins of a generation with this configuration may ask the host.
@@ -67,7 +73,7 @@ impl PluginSet {
             self.clock.clone(),
             Arc::clone(config),
             targets,
-            self.started,
+            (self.started, self.seed),
         ))
     }
 
@@ -101,7 +107,7 @@ impl PluginSet {
         env: &Arc<dyn HostEnv>,
         running: &[PluginSlot],
     ) -> Result<PluginSlot, String> {
-        let mut bytes = read(folder, &config.module).await?;
+        let mut bytes = self.read(folder, &config.module).await?;
         let mut tries = 0;
         loop {
             let hash: [u8; 32] = Sha256::digest(&bytes).into();
@@ -118,7 +124,7 @@ impl PluginSet {
                 Err(error) if may_be_half_copied(&error) && tries < SETTLE_TRIES => {
                     tries += 1;
                     self.clock.sleep(SETTLE_WAIT).await;
-                    let again = read(folder, &config.module).await?;
+                    let again = self.read(folder, &config.module).await?;
                     if again == bytes && tries >= 2 {
                         return Err(error.to_string());
                     }
@@ -127,6 +133,13 @@ impl PluginSet {
                 Err(error) => return Err(error.to_string()),
             }
         }
+    }
+
+    /// Reads a module out of the folder, and only out of it.
+    async fn read(&self, folder: &Path, module: &str) -> Result<Bytes, String> {
+        let (folder, module) = (folder.to_path_buf(), module.to_owned());
+        let reading = self.tasks.blocking(move || read_now(&folder, &module));
+        reading.await.map_err(|error| format!("it could not be read: {error}"))?
     }
 
     /// What is different between two generations, a line each.
@@ -143,14 +156,6 @@ impl PluginSet {
 
 fn may_be_half_copied(error: &LoadError) -> bool {
     matches!(error.step, LoadStep::Read | LoadStep::Validate)
-}
-
-/// Reads a module out of the folder, and only out of it.
-async fn read(folder: &Path, module: &str) -> Result<Bytes, String> {
-    let (folder, module) = (folder.to_path_buf(), module.to_owned());
-    tokio::task::spawn_blocking(move || read_now(&folder, &module))
-        .await
-        .map_err(|error| format!("it could not be read: {error}"))?
 }
 
 fn read_now(folder: &Path, module: &str) -> Result<Bytes, String> {

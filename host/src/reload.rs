@@ -116,9 +116,10 @@ impl Reloader {
         tasks.clone().spawn("reload", async move {
             loop {
                 let request = tokio::select! {
+                    biased;
+                    () = tasks.stopping().cancelled() => None,
                     request = inbox.recv() => request,
                     true = file_change(&mut changed) => Some(Request { dry_run: false, answer: None }),
-                    () = tasks.stopping().cancelled() => None,
                 };
                 let Some(request) = request else { return };
                 let report = self.reload(&request).await;
@@ -169,7 +170,10 @@ impl Reloader {
     async fn build(&mut self) -> Result<Option<(Arc<Generation>, Vec<String>)>, Vec<String>> {
         let path = self.path.clone();
         let read = move || config::load(&path, CheckOptions { environment: true });
-        let loaded = tokio::task::spawn_blocking(read)
+        let loaded = self
+            .router
+            .tasks
+            .blocking(read)
             .await
             .map_err(|error| vec![format!("the configuration could not be read: {error}")])?;
         let Some(config) = loaded.config else {

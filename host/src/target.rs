@@ -144,6 +144,7 @@ impl Target {
                 Waiting::Rate(wait) => wait.min(LOOK_AGAIN),
             };
             tokio::select! {
+                biased;
                 () = notified => {}
                 () = clock.sleep(wait) => {}
             }

@@ -14,6 +14,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::platform::net::Stream;
+
 /// Room that is made for one read.
 const READ_OCTETS: usize = 64 * 1024;
 
@@ -23,22 +25,31 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     fn acknowledge_at_once(&self);
 }
 
-impl Socket for TcpStream {
+impl Socket for Stream {
     fn acknowledge_at_once(&self) {
         // Without it everything works, only slower.
+        if let Err(error) = self.set_quickack() {
+            tracing::trace!(event = "socket.quickack", %error);
+        }
+    }
+}
+
+/// Of the commands, which always use the machine's network.
+impl Socket for TcpStream {
+    fn acknowledge_at_once(&self) {
         if let Err(error) = self.set_quickack(true) {
             tracing::trace!(event = "socket.quickack", %error);
         }
     }
 }
 
-impl Socket for tokio_rustls::server::TlsStream<TcpStream> {
+impl<S: Socket> Socket for tokio_rustls::server::TlsStream<S> {
     fn acknowledge_at_once(&self) {
         self.get_ref().0.acknowledge_at_once();
     }
 }
 
-impl Socket for tokio_rustls::client::TlsStream<TcpStream> {
+impl<S: Socket> Socket for tokio_rustls::client::TlsStream<S> {
     fn acknowledge_at_once(&self) {
         self.get_ref().0.acknowledge_at_once();
     }

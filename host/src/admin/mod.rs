@@ -85,13 +85,14 @@ fn serve<L>(
     router.tasks.spawn(name, async move {
         let serving = axum::serve(listener, routes).into_future();
         tokio::select! {
+            biased;
+            // Nobody needs the last answer: a client that is cut says that the router stopped.
+            () = stopping.cancelled() => {}
             served = serving => {
                 if let Err(error) = served {
                     tracing::error!(event = "admin.ended", task = name, %error);
                 }
             }
-            // Nobody needs the last answer: a client that is cut says that the router stopped.
-            () = stopping.cancelled() => {}
         }
         if let Some(file) = file
             && let Err(error) = std::fs::remove_file(&file)

@@ -44,12 +44,9 @@ pub async fn follow(router: Arc<Router>) {
     let stopping = router.tasks.stopping().clone();
     loop {
         tokio::select! {
-            changed = generations.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
+            biased;
             () = stopping.cancelled() => return,
+            () = generations.changed() => {}
         }
         let generation = router.generation();
         let Some(handle) = FILTER.get() else { continue };

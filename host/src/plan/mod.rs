@@ -428,7 +428,7 @@ routes:
             clock,
             Arc::clone(&config),
             Arc::default(),
-            started,
+            (started, 1),
         );
         let routes = RouteTable::compile(&config);
         Generation { number: 1, config, routes, plugins: Vec::new(), env: Arc::new(env) }

@@ -1,5 +1,8 @@
-//! Everything that makes two runs differ: time, tasks, files that change.
+//! Everything that makes two runs differ: time, tasks, the network, files that change.
 
+pub mod machine;
 pub mod clock;
 pub mod tasks;
+pub mod net;
+pub mod signal;
 pub mod watch;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,6 +12,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stopping: CancellationToken,
+    /// In a simulation: all tasks end when this is cancelled, wherever they are.
+    power: Option<CancellationToken>,
 }
 
 impl Tasks {
@@ -20,17 +23,49 @@ impl Tasks {
         Self::default()
     }
 
+    /// Nothing runs yet, and nothing will once `power` is cancelled: every task ends where it is, as
+    /// if the machine had stopped. What blocks is done at once, so that no thread decides who is first.
+    #[must_use]
+    pub fn simulated(power: CancellationToken) -> Self {
+        Self { power: Some(power), ..Self::default() }
+    }
+
     /// Starts a task that ends when `future` does; a panic in it is logged and ends only it.
     pub fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let guard = PanicGuard { name, done: false };
-        drop(self.tracker.spawn(async move {
+        let guarded = async move {
             let mut guard = guard;
             future.await;
             guard.done = true;
-        }));
+        };
+        match self.power.clone() {
+            None => drop(self.tracker.spawn(guarded)),
+            Some(power) => drop(self.tracker.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = power.cancelled() => {}
+                    () = guarded => {}
+                }
+            })),
+        }
+    }
+
+    /// Does what blocks: reads files, computes for long.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub async fn blocking<T, F>(&self, work: F) -> Result<T, JoinError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        match self.power {
+            None => tokio::task::spawn_blocking(work).await,
+            Some(_) => Ok(work()),
+        }
     }
 
     /// Set once: accept nothing new, finish what is in flight, end.

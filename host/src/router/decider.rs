@@ -30,8 +30,9 @@ impl Router {
         let stopping = self.tasks.stopping().clone();
         loop {
             tokio::select! {
-                () = self.decider.ready(&self.clock) => {}
+                biased;
                 () = stopping.cancelled() => return,
+                () = self.decider.ready(&self.clock) => {}
             }
             let items = self.decider.take(self.clock.now(), AT_ONCE);
             for queued in items {

@@ -28,16 +28,15 @@ pub struct Env {
 
 impl Env {
     /// The environment of a generation with this configuration; monotonic time counts from `started`,
-    /// the same for all generations of a process.
+    /// the same for all generations of a process, random numbers follow `seed`.
     #[must_use]
     pub fn new(
         spool: Spool,
         clock: Clock,
         config: Arc<Config>,
         targets: Arc<ArcSwap<Targets>>,
-        started: std::time::Instant,
+        (started, seed): (std::time::Instant, u64),
     ) -> Self {
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
         let random = std::sync::atomic::AtomicU64::new(seed);
         Self { spool, clock, config, targets, started, random }
     }

@@ -24,7 +24,6 @@ use arc_swap::ArcSwap;
 use message::MessageId;
 use smpp::receipt::IdRelation;
 use spool::Spool;
-use tokio::sync::watch;
 
 use crate::config::{Config, ConnectorKind};
 use crate::delivery::DECIDER;
@@ -34,6 +33,8 @@ use crate::intake::DraftRoom;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
+use crate::platform::net::Net;
+use crate::platform::signal::{Listening, Signal};
 use crate::platform::tasks::Tasks;
 use crate::queue::rate::TokenBucket;
 use crate::receipt::Book;
@@ -53,6 +54,8 @@ pub type Targets = BTreeMap<Arc<str>, Arc<Target>>;
 pub struct Router {
     /// The time.
     pub clock: Clock,
+    /// The network.
+    pub net: Net,
     /// Every task runs here.
     pub tasks: Tasks,
     /// Everything that is ours.
@@ -71,7 +74,7 @@ pub struct Router {
     /// The key of return addresses where the configuration has none.
     return_key: [u8; return_path::KEY_OCTETS],
     generation: ArcSwap<Generation>,
-    numbers: watch::Sender<u64>,
+    numbers: Signal,
     targets: Arc<ArcSwap<Targets>>,
     decider: Arc<Target>,
     sessions: AtomicU64,
@@ -83,6 +86,8 @@ pub struct Router {
 pub struct Parts {
     /// The time.
     pub clock: Clock,
+    /// The network.
+    pub net: Net,
     /// Every task runs here.
     pub tasks: Tasks,
     /// An open spool.
@@ -104,17 +109,18 @@ impl Router {
     /// # Errors
     /// If the spool cannot be read or written.
     pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
-        let Parts { clock, tasks, spool, journal, metrics, targets, generation } = parts;
+        let Parts { clock, net, tasks, spool, journal, metrics, targets, generation } = parts;
         let ids = Ids::open(&spool, generation.config.node.id, clock.now()).await?;
         let book = Book::open(&spool)?;
         book.spell(&Arc::from(REPORTS), Some(IdRelation::Same));
         let return_key = return_path::own_key(&spool).await?;
         let decider = Arc::new(Target::new(Arc::from(DECIDER), None, spool.clone()));
         decider.set_up(true, clock.now());
-        let (numbers, _) = watch::channel(generation.number);
+        let numbers = Signal::new(generation.number);
         let started = clock.now();
         let router = Self {
             clock,
+            net,
             tasks,
             spool,
             journal,
@@ -144,8 +150,8 @@ impl Router {
 
     /// Tells of new generations by their number.
     #[must_use]
-    pub fn generations(&self) -> watch::Receiver<u64> {
-        self.numbers.subscribe()
+    pub fn generations(&self) -> Listening {
+        self.numbers.listen()
     }
 
     /// Puts the next generation in place: one pointer. Returns the targets that are gone.
@@ -153,7 +159,7 @@ impl Router {
         let gone = self.fit_targets(&generation.config);
         let number = generation.number;
         self.generation.store(generation);
-        self.numbers.send_replace(number);
+        self.numbers.set(number);
         gone
     }
 

@@ -27,8 +27,9 @@ impl Router {
         let mut delays_seen = None;
         loop {
             tokio::select! {
-                () = self.clock.sleep(INTERVAL) => {}
+                biased;
                 () = stopping.cancelled() => return,
+                () = self.clock.sleep(INTERVAL) => {}
             }
             round += 1;
             self.sweep_targets().await;

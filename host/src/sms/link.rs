@@ -57,12 +57,13 @@ impl<S: Socket> Link<S> {
             None
         };
         tokio::select! {
+            biased;
+            () = sleep_until(deadline) => self.session.handle_timeout(now()),
             turn = self.wire.turn(input) => match turn? {
                 Turn::Read => self.session.handle_input(now()),
                 Turn::Written => {}
                 Turn::Closed => return Ok(Step::Gone),
             },
-            () = sleep_until(deadline) => self.session.handle_timeout(now()),
         }
         Ok(Step::Moved)
     }

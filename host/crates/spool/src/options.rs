@@ -27,6 +27,18 @@ pub struct Options {
     pub space: Option<Space>,
     /// Cache for blocks read from disk.
     pub cache_bytes: u64,
+    /// Who writes.
+    pub writing: Writing,
+}
+
+/// Who does the writer's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// A thread of the spool's own, as soon as there is work.
+    Thread,
+    /// Whoever has the [`crate::Pump`], when they like: a simulation, in which no thread may decide
+    /// who is first.
+    Pump,
 }
 
 impl Options {
@@ -51,6 +63,7 @@ impl Options {
             reserve_bytes: 256 * 1024 * 1024,
             space: None,
             cache_bytes: 16 * 1024 * 1024,
+            writing: Writing::Thread,
         }
     }
 }

@@ -15,10 +15,10 @@ use crate::batch::Batch;
 use crate::entry::{Cursor, Entry, Index, Key, Lease};
 use crate::error::{CommitError, OpenError, ReadError};
 use crate::index::Columnar;
-use crate::options::Options;
+use crate::options::{Options, Writing};
 use crate::stats::{Counters, Stats};
 use crate::store::{Faults, Memory, Store, open_disk};
-use crate::writer::{Core, Room, Work, Writer};
+use crate::writer::{Core, Idle, Pump, Room, Work, Writer};
 
 /// Proof that a sync has finished after what it stands for was written.
 ///
@@ -48,7 +48,14 @@ pub struct Spool {
 struct Handle {
     core: Arc<Core>,
     epochs: AtomicU64,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    hands: Hands,
+}
+
+/// Who does the writer's work.
+#[derive(Debug)]
+enum Hands {
+    Thread(Mutex<Option<JoinHandle<()>>>),
+    Pump(Idle),
 }
 
 /// What was found at opening.
@@ -121,16 +128,33 @@ impl Spool {
             poisoned: OnceLock::new(),
         });
         let writer = Writer::new(Arc::clone(&core));
-        let thread = std::thread::Builder::new()
-            .name("spool-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| OpenError::Io {
-                doing: "start the thread that writes",
-                path: PathBuf::from(path),
-                source,
-            })?;
-        let handle = Handle { core, epochs: AtomicU64::new(1), writer: Mutex::new(Some(thread)) };
+        let hands = match core.options.writing {
+            Writing::Pump => Hands::Pump(Arc::new(Mutex::new(Some(writer)))),
+            Writing::Thread => {
+                let thread = std::thread::Builder::new()
+                    .name("spool-writer".to_owned())
+                    .spawn(move || writer.run())
+                    .map_err(|source| OpenError::Io {
+                        doing: "start the thread that writes",
+                        path: PathBuf::from(path),
+                        source,
+                    })?;
+                Hands::Thread(Mutex::new(Some(thread)))
+            }
+        };
+        let handle = Handle { core, epochs: AtomicU64::new(1), hands };
         Ok(Self { handle: Arc::new(handle) })
+    }
+
+    /// The means to do the writer's work, if no thread does: see [`Writing::Pump`].
+    #[must_use]
+    pub fn pump(&self) -> Option<Pump> {
+        match &self.handle.hands {
+            Hands::Thread(_) => None,
+            Hands::Pump(writer) => {
+                Some(Pump::new(Arc::clone(&self.handle.core), Arc::clone(writer)))
+            }
+        }
     }
 
     /// Makes a batch durable: waits its turn, is written with all that waits, is synced.
@@ -376,10 +400,21 @@ impl Spool {
 impl Handle {
     fn close(&self) {
         self.core.room.close();
-        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic of the thread was reported by the panic hook.
-            drop(thread.join());
+        match &self.hands {
+            Hands::Thread(thread) => {
+                let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(thread) = thread {
+                    // A panic of the thread was reported by the panic hook.
+                    drop(thread.join());
+                }
+            }
+            Hands::Pump(writer) => {
+                let writer = writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // The room is closed: this does what waits and returns.
+                if let Some(writer) = writer {
+                    writer.run();
+                }
+            }
         }
     }
 }

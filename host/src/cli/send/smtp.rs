@@ -13,6 +13,7 @@ use smtp::{MailParams, Mailbox, Notify, RcptParams, ReversePath};
 use crate::config::ClientTls;
 use crate::outbound::smtp::connection::{Connection, TlsSetup};
 use crate::platform::clock::Clock;
+use crate::platform::net::Net;
 use crate::tls;
 
 /// How long the server may take to be connected to.
@@ -93,10 +94,10 @@ pub async fn run(args: SendArgs) -> anyhow::Result<()> {
     let mut config = ClientConfig::new("wirepost-send");
     config.tls = args.tls.policy();
     let tls = Some(args.tls.setup(args.to)?);
-    let mut connection =
-        Connection::open(args.to, Arc::new(config), tls, Clock::system(), CONNECT_WITHIN)
-            .await
-            .with_context(|| format!("cannot reach {}", args.to))?;
+    let (net, clock, config) = (Net::system(), Clock::system(), Arc::new(config));
+    let mut connection = Connection::open(&net, args.to, config, tls, clock, CONNECT_WITHIN)
+        .await
+        .with_context(|| format!("cannot reach {}", args.to))?;
     let mut envelope = Some(envelope);
     let outcome = loop {
         match connection.next().await {

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,6 +23,7 @@ pub use account::Accounts;
 
 use super::proxy;
 use crate::config::{Listener, ListenerKind, SmppListener};
+use crate::platform::net::{self, Stream};
 use crate::router::Router;
 use crate::tls;
 use crate::wire::Socket;
@@ -34,14 +34,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts ESMEs on one socket of a listener until the router stops. Limits are those of the
 /// current generation, for each new connection.
-pub async fn run(router: Arc<Router>, listener: Arc<Listener>, socket: TcpListener) {
+pub async fn run(router: Arc<Router>, listener: Arc<Listener>, mut socket: net::Listener) {
     let connections = Arc::new(Connections::default());
     let mut certificates = Certificates::default();
     let stopping = router.tasks.stopping().clone();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            biased;
             () = stopping.cancelled() => return,
+            accepted = socket.accept() => accepted,
         };
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -90,12 +91,11 @@ struct Door {
 /// Reads the balancer's header and speaks TLS, where the listener says so. Gives the socket and
 /// the address that the peer really has.
 async fn open(
-    mut tcp: TcpStream,
+    mut tcp: Stream,
     mut peer: SocketAddr,
     settings: &SmppListener,
     tls: Option<Arc<ServerConfig>>,
 ) -> io::Result<(Box<dyn Socket>, SocketAddr)> {
-    tcp.set_nodelay(true)?;
     if settings.proxy_from.iter().any(|network| network.contains(peer.ip())) {
         let header = timeout(settings.session_init, proxy::read(&mut tcp)).await?;
         peer = header?.unwrap_or(peer);

@@ -122,6 +122,17 @@ impl Serving {
             let target = self.hungry();
             let clock = self.router.clock.clone();
             tokio::select! {
+                biased;
+                () = stopping.cancelled(), if self.state == State::Open => {
+                    reason = "shutdown";
+                    self.finish();
+                }
+                () = generations.changed() => self.reloaded(),
+                Some(answered) = self.accepting.next(), if !self.accepting.is_empty() => {
+                    self.answer(answered);
+                }
+                Some(()) = self.settling.next(), if !self.settling.is_empty() => {}
+                () = ready(target, &clock) => self.take(),
                 step = self.link.step(may_read, None) => match step {
                     Ok(Step::Moved) => {}
                     Ok(Step::Gone) => break,
@@ -131,16 +142,6 @@ impl Serving {
                         break;
                     }
                 },
-                Some(answered) = self.accepting.next(), if !self.accepting.is_empty() => {
-                    self.answer(answered);
-                }
-                Some(()) = self.settling.next(), if !self.settling.is_empty() => {}
-                () = ready(target, &clock) => self.take(),
-                Ok(()) = generations.changed() => self.reloaded(),
-                () = stopping.cancelled(), if self.state == State::Open => {
-                    reason = "shutdown";
-                    self.finish();
-                }
             }
         }
         self.end(reason).await;

@@ -12,9 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-
-use crate::config::{Listener, Name};
+use crate::config::Listener;
+use crate::platform::net::{self, Stream};
 use crate::router::Router;
 use gate::Gate;
 use session::Conversation;
@@ -27,14 +26,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// The settings are read again from the current generation when it changes; sessions that are there
 /// keep the ones they began with, but every transaction pins the generation of its MAIL.
-pub async fn run(router: Arc<Router>, listener: Arc<Listener>, socket: TcpListener) {
+pub async fn run(router: Arc<Router>, listener: Arc<Listener>, mut socket: net::Listener) {
     let gate = Arc::new(Gate::default());
     let stopping = router.tasks.stopping().clone();
     let mut settings: Option<Arc<Settings>> = None;
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            biased;
             () = stopping.cancelled() => return,
+            accepted = socket.accept() => accepted,
         };
         match accepted {
             Ok((connection, peer)) => {
@@ -55,14 +55,9 @@ fn begin(
     router: &Arc<Router>,
     settings: &Arc<Settings>,
     gate: &Arc<Gate>,
-    socket: TcpStream,
+    socket: Stream,
     peer: SocketAddr,
 ) {
-    let door: &Name = &settings.name;
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(event = "smtp.connect", door = &**door, %peer, %error);
-        return;
-    }
     let conversation =
         Conversation::new(Arc::clone(router), Arc::clone(settings), Arc::clone(gate), peer);
     router.tasks.spawn("smtp.session", conversation.run(socket));

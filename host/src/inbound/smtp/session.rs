@@ -9,7 +9,6 @@ use message::{MessageId, Origin, Protocol};
 use smtp::server::{CloseReason, Event, ServerSession};
 use smtp::{Credentials, MailParams, Mailbox, RcptParams, Reply, ReversePath};
 use subtle::ConstantTimeEq;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
@@ -18,6 +17,7 @@ use super::transaction::{self, Transaction};
 use crate::config::{Account, Config, ListenerKind, Network};
 use crate::inbound::proxy;
 use crate::intake::{DraftBytes, Outcome};
+use crate::platform::net::Stream;
 use crate::router::Router;
 use crate::wire::{Socket, Turn, Wire};
 
@@ -96,7 +96,7 @@ impl Conversation {
     }
 
     /// Talks until the connection ends.
-    pub(super) async fn run(mut self, mut socket: TcpStream) {
+    pub(super) async fn run(mut self, mut socket: Stream) {
         if contains(&self.settings.listener.proxy_from, self.peer.ip()) {
             match tokio::time::timeout(HANDSHAKE_WITHIN, proxy::read(&mut socket)).await {
                 Ok(Ok(behind)) => self.set_peer(behind.unwrap_or(self.peer)),
@@ -142,7 +142,7 @@ impl Conversation {
     /// In the clear, over TLS, or first the one and then the other.
     async fn converse_over(
         &mut self,
-        socket: TcpStream,
+        socket: Stream,
         session: &mut ServerSession,
         implicit: bool,
     ) -> CloseReason {
@@ -211,13 +211,14 @@ impl Conversation {
             let deadline = session.poll_timeout();
             let input = session.wants_input().then(|| session.input());
             let turned = tokio::select! {
-                turned = wire.turn(input) => Some(turned),
-                () = self.router.clock.sleep_until(deadline) => None,
+                biased;
                 () = self.stopping.cancelled(), if !stopping => {
                     stopping = true;
                     session.handle_shutdown();
                     continue;
                 }
+                () = self.router.clock.sleep_until(deadline) => None,
+                turned = wire.turn(input) => Some(turned),
             };
             let now = self.router.clock.instant();
             match turned {

@@ -13,6 +13,7 @@ use crate::app::{App, Options};
 use crate::config::ClientTls;
 use crate::outbound::smtp::connection::{Connection, TlsSetup};
 use crate::platform::clock::Clock;
+use crate::platform::net::Net;
 use crate::tls;
 
 /// Longer than anything here takes on a slow machine.
@@ -224,7 +225,8 @@ async fn tls_by_starttls_and_from_the_first_octet() {
         };
         let address = app.addresses["mail"][0];
         let clock = Clock::system();
-        let opening = Connection::open(address, Arc::new(config), Some(setup), clock, SOON);
+        let (net, config) = (Net::system(), Arc::new(config));
+        let opening = Connection::open(&net, address, config, Some(setup), clock, SOON);
         let mut connection = opening.await.unwrap();
         let event = connection.next().await;
         assert!(matches!(event, Event::Ready(_)), "{mode}: {event:?}");

@@ -5,12 +5,12 @@ use std::io;
 use smpp::pdu::{Bind, BindMode, EncodeError};
 use smpp::session::{Config, Dead, RequestError, Role, TlvPolicy};
 use smpp::{Event, Octets, Session, Status};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{BindType, SmppConnector, Tlvs};
 use crate::platform::clock::Clock;
+use crate::platform::net::Net;
 use crate::sms::link::{Link, Step};
 use crate::sms::version;
 use crate::tls;
@@ -44,20 +44,20 @@ pub(super) enum ConnectError {
 
 /// Connects and binds.
 pub(super) async fn connect(
+    net: &Net,
     clock: &Clock,
     settings: &SmppConnector,
 ) -> Result<Link<Box<dyn Socket>>, ConnectError> {
     timeout(settings.connect_timeout, async {
-        let socket = open(settings).await?;
+        let socket = open(net, settings).await?;
         bind(clock, settings, socket).await
     })
     .await
     .unwrap_or(Err(ConnectError::Timeout))
 }
 
-async fn open(settings: &SmppConnector) -> Result<Box<dyn Socket>, ConnectError> {
-    let tcp = TcpStream::connect((&*settings.host, settings.port)).await?;
-    tcp.set_nodelay(true)?;
+async fn open(net: &Net, settings: &SmppConnector) -> Result<Box<dyn Socket>, ConnectError> {
+    let tcp = net.connect_name(&settings.host, settings.port).await?;
     let Some(files) = &settings.tls else { return Ok(Box::new(tcp)) };
     let config = tls::client(files, true)?;
     let name = tls::server_name(files, &settings.host)?;

@@ -67,8 +67,9 @@ impl Bound {
         let mut pause = least;
         while !self.stop.is_cancelled() {
             let connected = tokio::select! {
-                connected = connect(&self.router.clock, settings) => connected,
+                biased;
                 () = self.stop.cancelled() => return,
+                connected = connect(&self.router.net, &self.router.clock, settings) => connected,
             };
             match connected {
                 Ok(link) => {
@@ -90,8 +91,9 @@ impl Bound {
                 }
             }
             tokio::select! {
-                () = self.router.clock.sleep(jittered(pause, number, &self.router)) => {}
+                biased;
                 () = self.stop.cancelled() => return,
+                () = self.router.clock.sleep(jittered(pause, number, &self.router)) => {}
             }
             pause = (pause * 2).min(most);
         }

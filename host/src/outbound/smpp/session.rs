@@ -90,6 +90,16 @@ impl Serving<'_> {
             let may_read = self.link.session.unanswered() < UNANSWERED_MAX;
             let hungry = sends && !leaving && self.flight.room(&self.link.session) > 0;
             tokio::select! {
+                biased;
+                () = self.bound.stop.cancelled(), if !leaving => {
+                    leaving = true;
+                    self.link.session.unbind(router.clock.instant());
+                }
+                Some(answers) = self.accepting.next(), if !self.accepting.is_empty() => {
+                    self.answer(answers);
+                }
+                Some(()) = self.settling.next(), if !self.settling.is_empty() => {}
+                () = self.bound.target.ready(&router.clock), if hungry => self.take(),
                 step = self.link.step(may_read, None) => match step {
                     Ok(Step::Moved) => {}
                     Ok(Step::Gone) => break "the SMSC closed the connection",
@@ -99,15 +109,6 @@ impl Serving<'_> {
                         break "the connection broke";
                     }
                 },
-                () = self.bound.target.ready(&router.clock), if hungry => self.take(),
-                Some(answers) = self.accepting.next(), if !self.accepting.is_empty() => {
-                    self.answer(answers);
-                }
-                Some(()) = self.settling.next(), if !self.settling.is_empty() => {}
-                () = self.bound.stop.cancelled(), if !leaving => {
-                    leaving = true;
-                    self.link.session.unbind(router.clock.instant());
-                }
             }
         };
         self.end().await;

@@ -11,6 +11,7 @@ use smtp::{Credentials, Reply};
 use super::connection::{Connection, TlsSetup};
 use crate::config::{RelayHost, SmtpConnector, TlsPolicy};
 use crate::platform::clock::Clock;
+use crate::platform::net::Net;
 use crate::tls::{self, TlsError};
 
 /// How long a relay that could not be used comes last.
@@ -85,14 +86,14 @@ impl Hosts {
     }
 
     /// Opens a connection to the first relay that can be used.
-    pub(super) async fn open(&self, clock: &Clock) -> Opened {
+    pub(super) async fn open(&self, net: &Net, clock: &Clock) -> Opened {
         let mut failure = Failure {
             name: String::new(),
             reply: Reply::new(451, (4, 3, 5), "no relay is configured"),
             local: true,
         };
         for host in self.in_order(clock.instant()) {
-            match self.open_host(&host.host, clock).await {
+            match self.open_host(&host.host, net, clock).await {
                 Ok(ready) => {
                     host.note(None);
                     return Ok(ready);
@@ -125,21 +126,21 @@ impl Hosts {
         order
     }
 
-    async fn open_host(&self, host: &RelayHost, clock: &Clock) -> Opened {
+    async fn open_host(&self, host: &RelayHost, net: &Net, clock: &Clock) -> Opened {
         let mut failure = Failure {
             name: format!("{}:{}", host.host, host.port),
             reply: Reply::new(451, (4, 4, 4), "the name of the relay has no address"),
             local: true,
         };
-        let addresses = match tokio::net::lookup_host((&*host.host, host.port)).await {
-            Ok(addresses) => addresses.take(ADDRESSES_MAX),
+        let addresses = match net.resolve(&host.host, host.port).await {
+            Ok(addresses) => addresses.into_iter().take(ADDRESSES_MAX),
             Err(error) => {
                 failure.reply = failure.reply.with_text(format!("cannot resolve: {error}"));
                 return Err(failure);
             }
         };
         for address in addresses {
-            match self.open_address(host, address, clock).await {
+            match self.open_address(host, address, (net, clock)).await {
                 Ok(ready) => return Ok(ready),
                 Err(failed) => failure = failed,
             }
@@ -148,12 +149,17 @@ impl Hosts {
     }
 
     /// Where TLS is only welcome and does not work, the connection is made without it.
-    async fn open_address(&self, host: &RelayHost, address: SocketAddr, clock: &Clock) -> Opened {
-        let opened = self.attempt(host, address, clock, &self.session).await;
+    async fn open_address(
+        &self,
+        host: &RelayHost,
+        address: SocketAddr,
+        machine: (&Net, &Clock),
+    ) -> Opened {
+        let opened = self.attempt(host, address, machine, &self.session).await;
         match opened {
             Err((_, CloseReason::Aborted)) if self.policy == TlsPolicy::Opportunistic => {
                 let config = &self.session_in_clear;
-                self.attempt(host, address, clock, config).await.map_err(|(failure, _)| failure)
+                self.attempt(host, address, machine, config).await.map_err(|(failure, _)| failure)
             }
             other => other.map_err(|(failure, _)| failure),
         }
@@ -163,7 +169,7 @@ impl Hosts {
         &self,
         host: &RelayHost,
         address: SocketAddr,
-        clock: &Clock,
+        (net, clock): (&Net, &Clock),
         config: &Arc<ClientConfig>,
     ) -> Result<Ready, (Failure, CloseReason)> {
         let name = format!("{}[{}]:{}", host.host, address.ip(), address.port());
@@ -181,8 +187,8 @@ impl Hosts {
                 handshake_within: self.connect_within,
             }),
         };
-        let opening =
-            Connection::open(address, Arc::clone(config), tls, clock.clone(), self.connect_within);
+        let (config, within) = (Arc::clone(config), self.connect_within);
+        let opening = Connection::open(net, address, config, tls, clock.clone(), within);
         let mut connection = opening.await.map_err(broken)?;
         loop {
             match connection.next().await {

@@ -73,6 +73,8 @@ impl Pool {
         loop {
             let may_hand_out = !idle.is_empty() || open < connections_max;
             tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
                 Some(report) = reported.recv() => match report {
                     Report::Idle(worker) => idle.push(worker),
                     Report::Ended => open -= 1,
@@ -83,7 +85,6 @@ impl Pool {
                         open += self.hand_out(group, &mut idle, &reports);
                     }
                 }
-                () = self.stop.cancelled() => break,
             }
             // Idle workers whose connection closed are still on the list.
             idle.retain(|worker| !worker.is_closed());

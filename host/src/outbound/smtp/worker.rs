@@ -54,11 +54,12 @@ impl Worker {
             let reused = self.reused;
             let pool = Arc::clone(&self.pool);
             let connected = tokio::select! {
-                connected = self.connect() => connected,
+                biased;
                 () = pool.stop.cancelled() => {
                     pool.target.give_back(group.items);
                     return group.refused;
                 }
+                connected = self.connect() => connected,
             };
             if let Err(failure) = connected {
                 pool.target.set_up(false, pool.router.clock.now());
@@ -94,7 +95,7 @@ impl Worker {
         if self.ready.is_none() {
             self.reused = false;
             let Pool { router, target, hosts, .. } = &*self.pool;
-            self.ready = Some(hosts.open(&router.clock).await?);
+            self.ready = Some(hosts.open(&router.net, &router.clock).await?);
             target.set_up(true, router.clock.now());
         }
         Ok(())
@@ -107,6 +108,7 @@ impl Worker {
         let Pool { router, config, stop, .. } = &*self.pool;
         let Some(Ready { connection, .. }) = &mut self.ready else { return None };
         tokio::select! {
+            biased;
             group = work.recv() => return group,
             _ = connection.next() => self.ready = None,
             () = router.clock.sleep(config.idle) => {}

@@ -1,6 +1,7 @@
 //! The thread that owns the store: gathers what waits, writes it once, syncs once, answers all.
 
 mod group;
+mod pump;
 mod room;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -17,6 +18,8 @@ use crate::stats::Counters;
 use crate::store::{Changes, Expiry, Store, StoreError};
 use group::Group;
 
+pub(crate) use pump::Idle;
+pub use pump::Pump;
 use room::Taken;
 pub(crate) use room::{Answer, Room, Work};
 
@@ -68,20 +71,24 @@ impl Writer {
 
     /// Works until the spool is closed and all that waited is done.
     pub(crate) fn run(mut self) {
-        let core = Arc::clone(&self.core);
-        loop {
-            match core.room.take(self.patience()) {
-                Taken::Works(works) => self.work(works),
-                Taken::Nothing => self.sync_late(),
-                Taken::Closed => break,
-            }
-        }
+        while self.turn(self.patience()) {}
         self.sync_late();
+        let core = Arc::clone(&self.core);
         if core.poisoned.get().is_none()
             && let Err(error) = core.store.close()
         {
             self.poison(error);
         }
+    }
+
+    /// Does what waits, or comes within `patience`; false if nothing will come any more.
+    fn turn(&mut self, patience: Option<Duration>) -> bool {
+        match self.core.room.take(patience) {
+            Taken::Works(works) => self.work(works),
+            Taken::Nothing => self.sync_late(),
+            Taken::Closed => return false,
+        }
+        true
     }
 
     /// How long it may wait before what is unsynced has to be synced.

@@ -1,6 +1,7 @@
 //! The waiting room before the disk: bounded, and emptied in one go.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -44,6 +45,8 @@ struct Waiting {
     bytes: usize,
     closed: bool,
     writer_sleeps: bool,
+    /// Who pumps, if nobody writes by themselves.
+    pump: Option<Waker>,
 }
 
 /// See the module's text.
@@ -74,7 +77,11 @@ impl Room {
         waiting.bytes = waiting.bytes.saturating_add(size_bytes);
         waiting.works.push(work);
         let wake = std::mem::take(&mut waiting.writer_sleeps);
+        let pump = waiting.pump.take();
         drop(waiting);
+        if let Some(pump) = pump {
+            pump.wake();
+        }
         if wake {
             self.come.notify_one();
         }
@@ -106,9 +113,26 @@ impl Room {
         Taken::Works(std::mem::take(&mut waiting.works))
     }
 
+    /// Ready once something waits, or nothing will come any more.
+    pub(super) fn poll_come(&self, context: &Context<'_>) -> Poll<()> {
+        let mut waiting = self.waiting();
+        if waiting.works.is_empty() && !waiting.closed {
+            waiting.pump = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
     /// Lets nobody in any more; what waits is still done.
     pub(crate) fn close(&self) {
-        self.waiting().closed = true;
+        let pump = {
+            let mut waiting = self.waiting();
+            waiting.closed = true;
+            waiting.pump.take()
+        };
+        if let Some(pump) = pump {
+            pump.wake();
+        }
         self.come.notify_one();
     }
 

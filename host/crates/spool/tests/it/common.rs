@@ -33,6 +33,14 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// What a future has now, if it has anything.
+pub(crate) fn look<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
 pub(crate) fn options() -> Options {
     #[expect(clippy::disallowed_methods, reason = "the suite is the spool's owner and has a clock")]
     Options::new(Instant::now)

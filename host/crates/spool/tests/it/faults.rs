@@ -1,8 +1,8 @@
 //! What happens when the disk fails or the machine stops: asked of the spool in memory, which does
 //! both on request.
 
-use crate::common::{commit, message, options, wait};
-use wirepost_spool::{Batch, CommitError, Spool};
+use crate::common::{commit, look, message, options, wait};
+use wirepost_spool::{Batch, CommitError, Options, Spool, Writing};
 
 fn remove(id: u64) -> Batch {
     let mut batch = Batch::new();
@@ -89,4 +89,32 @@ fn a_flush_proves_all_that_went_before() {
     let _proof = wait(spool.flush()).unwrap();
     let (spool, _faults) = faults.crash(options).unwrap();
     assert_eq!(spool.body(1).unwrap().unwrap(), "later");
+}
+
+/// What a simulation needs: nothing is written before it says so, and closing still finishes.
+#[test]
+fn a_pumped_spool_writes_when_it_is_told_to() {
+    let options = || Options { writing: Writing::Pump, ..options() };
+    let (spool, faults) = Spool::open_memory_with_faults(options()).unwrap();
+    let pump = spool.pump().unwrap();
+    let mut first = spool.commit(message(1, b"a"));
+    let mut second = spool.commit(message(2, b"b"));
+    assert!(look(&mut first).is_none());
+    assert!(look(&mut Box::pin(pump.come())).is_some());
+    assert!(pump.work());
+    assert!(look(&mut first).unwrap().is_ok());
+    assert!(look(&mut second).unwrap().is_ok());
+    assert_eq!(spool.stats().syncs, 1);
+    spool.commit_later(remove(1)).unwrap();
+    assert!(pump.work());
+    assert!(pump.patience().is_some(), "it is written, not synced");
+    let mut lost = spool.commit(message(3, b"c"));
+    let (after, _faults) = faults.crash(options()).unwrap();
+    assert_eq!(after.stats().entries, 2);
+    spool.close();
+    assert!(!pump.work());
+    assert!(look(&mut lost).unwrap().is_err());
+    let mut finished = after.commit(message(4, b"d"));
+    after.close();
+    assert!(look(&mut finished).unwrap().is_ok());
 }

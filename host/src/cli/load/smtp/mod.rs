@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::config::{Rate, parse_rate, parse_size};
 use crate::outbound::smtp::connection::Connection;
 use crate::platform::clock::Clock;
+use crate::platform::net::Net;
 
 /// How long the server may take to be connected to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -211,8 +212,8 @@ impl Load {
     /// Sends over one connection until all is sent or it breaks; message `again` first, if any.
     async fn connection(&self, tally: &mut Tally, again: u64) -> anyhow::Result<End> {
         let config = Arc::clone(&self.config);
-        let opened =
-            Connection::open(self.args.target, config, None, self.clock.clone(), CONNECT_WITHIN);
+        let (net, clock) = (Net::system(), self.clock.clone());
+        let opened = Connection::open(&net, self.args.target, config, None, clock, CONNECT_WITHIN);
         let Ok(mut connection) = opened.await else { return Ok(End::Broken(again)) };
         let mut number = again;
         let mut sent_at = self.clock.instant();

@@ -9,11 +9,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
 use smtp::client::{ClientConfig, ClientSession, Event};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::platform::clock::Clock;
+use crate::platform::net::{Net, Stream};
 use crate::wire::{Turn, Wire};
 
 /// How TLS is spoken with the server.
@@ -41,8 +41,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Link {
-    Plain(Wire<TcpStream>),
-    Secured(Box<Wire<TlsStream<TcpStream>>>),
+    Plain(Wire<Stream>),
+    Secured(Box<Wire<TlsStream<Stream>>>),
     /// It broke in a handshake.
     Gone,
 }
@@ -53,15 +53,14 @@ impl Connection {
     /// # Errors
     /// The socket's, the handshake's, or `TimedOut`.
     pub async fn open(
+        net: &Net,
         peer: SocketAddr,
         config: Arc<ClientConfig>,
         tls: Option<TlsSetup>,
         clock: Clock,
         connect_within: Duration,
     ) -> io::Result<Self> {
-        let connecting = TcpStream::connect(peer);
-        let socket = tokio::time::timeout(connect_within, connecting).await??;
-        socket.set_nodelay(true)?;
+        let socket = tokio::time::timeout(connect_within, net.connect(peer)).await??;
         let (link, secured) = match tls.as_ref().filter(|tls| tls.implicit) {
             Some(tls) => (Link::Secured(Box::new(Wire::new(secure(tls, socket).await?))), true),
             None => (Link::Plain(Wire::new(socket)), false),
@@ -102,8 +101,9 @@ impl Connection {
         }
         let deadline = self.session.poll_timeout();
         let turned = tokio::select! {
-            turned = self.link.turn(self.session.input()) => Some(turned),
+            biased;
             () = self.clock.sleep_until(deadline) => None,
+            turned = self.link.turn(self.session.input()) => Some(turned),
         };
         let now = self.clock.instant();
         match turned {
@@ -163,7 +163,7 @@ impl Link {
     }
 }
 
-async fn secure(tls: &TlsSetup, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+async fn secure(tls: &TlsSetup, socket: Stream) -> io::Result<TlsStream<Stream>> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let handshake = connector.connect(tls.name.clone(), socket);
     tokio::time::timeout(tls.handshake_within, handshake).await?

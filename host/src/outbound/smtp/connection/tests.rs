@@ -5,7 +5,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use smtp::client::{CloseReason, Envelope, TlsPolicy, Verdict};
 use smtp::server::{Event as ServerEvent, ServerConfig, ServerSession, StartTls};
 use smtp::{MailParams, Mailbox, RcptParams, Reply, ReversePath};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -79,7 +79,15 @@ impl Server {
 
     async fn connect(&self, policy: TlsPolicy, tls: TlsSetup) -> io::Result<Connection> {
         let config = ClientConfig { tls: policy, ..ClientConfig::new("test") };
-        Connection::open(self.address, Arc::new(config), Some(tls), Clock::system(), SOON).await
+        Connection::open(
+            &Net::system(),
+            self.address,
+            Arc::new(config),
+            Some(tls),
+            Clock::system(),
+            SOON,
+        )
+        .await
     }
 }
 
