@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use spool::Spool;
@@ -22,6 +22,7 @@ use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
 use crate::platform::net::{self, Net};
+use crate::platform::supervisor::{Inherited, Supervisor};
 use crate::platform::watch::Watch;
 use crate::plugins::PluginSet;
 use crate::reload::{self, Reloader};
@@ -96,20 +97,26 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let mut hangup = listen_for(SignalKind::hangup())?;
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let app = App::start(&options, Machine::system()).await?;
+    let supervisor = Supervisor::from_environment();
+    let inherited = Inherited::from_environment();
+    let app = App::start_with(&options, Machine::system(), inherited).await?;
+    supervisor.ready();
+    let mut alive = Alive::default();
     let poisoned = loop {
         tokio::select! {
             biased;
-            _ = hangup.recv() => app.reload.nudge(),
+            _ = hangup.recv() => reload_for(&supervisor, &app),
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
             () = tokio::time::sleep(HEALTH_INTERVAL) => {
                 if let Some(why) = app.router.spool.poisoned() {
                     break Some(why.to_owned());
                 }
+                alive.say_if_due(&supervisor, &app.router.clock);
             }
         }
     };
+    supervisor.stopping(app.drain_timeout());
     match poisoned {
         None => {
             app.stop(None).await;
@@ -123,15 +130,54 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     }
 }
 
+/// Reloads, and tells the service manager when it began and when it is over.
+fn reload_for(supervisor: &Supervisor, app: &App) {
+    let (supervisor, reload) = (supervisor.clone(), app.reload.clone());
+    app.router.tasks.spawn("reload by signal", async move {
+        supervisor.reloading();
+        // What came of it is in the log and in `wirepost status`.
+        let _report = reload.reload(false).await;
+        supervisor.ready();
+    });
+}
+
+/// When the service manager last heard that we run.
+#[derive(Debug, Default)]
+struct Alive {
+    said: Option<Instant>,
+}
+
+impl Alive {
+    fn say_if_due(&mut self, supervisor: &Supervisor, clock: &Clock) {
+        let Some(period) = supervisor.watchdog() else { return };
+        let now = clock.instant();
+        if self.said.is_none_or(|said| now.saturating_duration_since(said) >= period) {
+            supervisor.alive();
+            self.said = Some(now);
+        }
+    }
+}
+
 impl App {
     /// Builds and starts everything; when this returns, listeners listen.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(options: &Options, machine: impl Into<Machine>) -> Result<Self, StartError> {
-        let machine: Machine = machine.into();
+        Self::start_with(options, machine.into(), Inherited::default()).await
+    }
+
+    /// As [`App::start`], with sockets that listen already.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start_with(
+        options: &Options,
+        machine: Machine,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let config = read_config(&options.config, &machine).await?;
-        let sockets = bind_all(&config, &machine.net)?;
+        let sockets = bind_all(&config, &machine.net, inherited)?;
         let spool = match machine.spool.clone() {
             Some(spool) => spool,
             None => open_spool(&config)?,
@@ -187,10 +233,16 @@ impl App {
         Ok(Self { router, reload, addresses, http })
     }
 
+    /// Time to finish what is in flight.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.router.generation().config.node.drain_timeout
+    }
+
     /// Accepts nothing more, finishes what is in flight within the configured time (or `within`),
     /// and closes the spool.
     pub async fn stop(self, within: Option<Duration>) {
-        let wait = within.unwrap_or(self.router.generation().config.node.drain_timeout);
+        let wait = within.unwrap_or_else(|| self.drain_timeout());
         tracing::info!(event = "stopping", wait = ?wait);
         self.router.tasks.stop();
         if self.router.tasks.join(wait).await {
@@ -257,9 +309,21 @@ async fn read_config(path: &Path, machine: &Machine) -> Result<Arc<Config>, Star
     loaded.config.map(Arc::new).ok_or(StartError::Config(loaded.findings))
 }
 
-fn bind_all(config: &Config, net: &Net) -> Result<Vec<Socket>, StartError> {
+fn bind_all(
+    config: &Config,
+    net: &Net,
+    mut inherited: Inherited,
+) -> Result<Vec<Socket>, StartError> {
     let mut sockets = Vec::new();
     for listener in config.listeners.values() {
+        let given = inherited.take(&listener.name);
+        if !given.is_empty() {
+            for socket in given {
+                let socket = net::Listener::adopt(socket).map_err(anyhow::Error::from)?;
+                sockets.push((Arc::clone(listener), socket));
+            }
+            continue;
+        }
         let addresses = match &listener.kind {
             ListenerKind::Smtp(smtp) => &smtp.bind,
             ListenerKind::Smpp(smpp) => &smpp.bind,
@@ -273,6 +337,7 @@ fn bind_all(config: &Config, net: &Net) -> Result<Vec<Socket>, StartError> {
             sockets.push((Arc::clone(listener), socket));
         }
     }
+    inherited.warn_unused();
     Ok(sockets)
 }
 
@@ -291,7 +356,7 @@ fn open_spool(config: &Config) -> Result<Spool, StartError> {
     Ok(spool)
 }
 
-fn monotonic() -> std::time::Instant {
+fn monotonic() -> Instant {
     Clock::system().instant()
 }
 

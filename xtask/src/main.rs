@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod interop;
+mod overload;
 mod plugins;
 mod process;
 mod soak;
@@ -19,7 +20,8 @@ cargo xtask demo [--once]     the router between two simulators, with some traff
 cargo xtask plugins           builds all plugins for wasm32 into target/plugins
 cargo xtask interop           the router beside mail and SMS software of others
 cargo xtask bench [--short]   messages a second, processor time and latencies
-cargo xtask soak [ROUNDS]     kills the router under load, again and again";
+cargo xtask soak [ROUNDS]     kills the router under load, again and again
+cargo xtask soak overload [--short]   gives it more than it can carry";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(false),
         ["bench", "--short"] => bench::run(true),
         ["soak"] => soak::run("10"),
+        ["soak", "overload"] => overload::run(overload::Size::WHOLE),
+        ["soak", "overload", "--short"] => overload::run(overload::Size::SHORT),
+        ["hold", port, count] => overload::hold(port, count),
         ["soak", rounds] => soak::run(rounds),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");

@@ -139,6 +139,15 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// Takes a socket over that listens already.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn adopt(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self::Tcp)
+    }
+
     /// Where it listens.
     ///
     /// # Errors
