@@ -20,6 +20,9 @@ pub const STATE_HELD: u8 = 3;
 pub const DECIDER: &str = "@decider";
 /// Where held messages wait for an operator.
 pub const HELD: &str = "@held";
+/// The route of what an operator released before it had any: it is decided again, for its one
+/// recipient, and nothing holds it any more.
+pub const RELEASED: &str = "@released";
 
 /// One recipient of one leg. This is what the spool keeps as opaque bytes; its index columns repeat
 /// target, state, due time, priority, account and expiry.
@@ -261,5 +264,21 @@ impl Cause {
     #[must_use]
     pub fn ours(enhanced: &str, text: impl Into<Arc<str>>) -> Self {
         Self { code: 0, enhanced: enhanced.into(), text: text.into(), peer: Arc::from("") }
+    }
+
+    /// All of it in one line: code, enhanced code and text.
+    #[must_use]
+    pub fn in_words(&self) -> Arc<str> {
+        if self.code == 0 {
+            return Arc::clone(&self.text);
+        }
+        let is_smtp = (200..600).contains(&self.code);
+        if is_smtp && !self.enhanced.is_empty() {
+            format!("{} {} {}", self.code, self.enhanced, self.text).into()
+        } else if is_smtp {
+            format!("{} {}", self.code, self.text).into()
+        } else {
+            format!("0x{:08X} {}", self.code, self.text).into()
+        }
     }
 }

@@ -162,11 +162,14 @@ fn defer(
 
 /// After a part went out there is no other target, unless all may be sent again.
 fn may_move(delivery: &Delivery, rules: &Rules<'_>) -> bool {
-    let sent = delivery
-        .parts
-        .as_ref()
-        .is_some_and(|parts| parts.sent.iter().any(|part| matches!(part, Part::Sent(_))));
-    delivery.targets.len() > 1 && (!sent || rules.resend_whole)
+    delivery.targets.len() > 1 && (!is_begun(delivery) || rules.resend_whole)
+}
+
+/// Whether a part of it went out already.
+#[must_use]
+pub fn is_begun(delivery: &Delivery) -> bool {
+    let parts = delivery.parts.as_ref();
+    parts.is_some_and(|parts| parts.sent.iter().any(|part| matches!(part, Part::Sent(_))))
 }
 
 #[cfg(test)]

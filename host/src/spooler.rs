@@ -64,9 +64,37 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`].
 pub fn load(spool: &Spool, id: MessageId) -> Result<Queued, LoadError> {
+    let delivery = delivery(spool, id)?;
+    let message = message(spool, delivery.body)?;
+    Ok(Queued { delivery, message: Arc::new(message) })
+}
+
+/// Reads a delivery back without its message.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn delivery(spool: &Spool, id: MessageId) -> Result<Delivery, LoadError> {
     let entry =
         spool.entry(id.as_u64()).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)?;
-    load_entry(spool, &entry)
+    delivery_of(&entry)
+}
+
+/// The delivery of an entry.
+///
+/// # Errors
+/// [`LoadError::Damaged`].
+pub fn delivery_of(entry: &Entry) -> Result<Delivery, LoadError> {
+    record::decode(&entry.bytes).map_err(|error| LoadError::Damaged(error.to_string()))
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn message(spool: &Spool, body: MessageId) -> Result<Message, LoadError> {
+    let bytes =
+        spool.body(body.as_u64()).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)?;
+    record::decode_message(&bytes).map_err(|error| LoadError::Damaged(error.to_string()))
 }
 
 /// The delivery of an entry, and its message.
@@ -74,12 +102,8 @@ pub fn load(spool: &Spool, id: MessageId) -> Result<Queued, LoadError> {
 /// # Errors
 /// [`LoadError`].
 pub fn load_entry(spool: &Spool, entry: &Entry) -> Result<Queued, LoadError> {
-    let delivery: Delivery =
-        record::decode(&entry.bytes).map_err(|error| LoadError::Damaged(error.to_string()))?;
-    let body =
-        spool.body(entry.body).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)?;
-    let message =
-        record::decode_message(&body).map_err(|error| LoadError::Damaged(error.to_string()))?;
+    let delivery = delivery_of(entry)?;
+    let message = message(spool, MessageId::from_u64(entry.body))?;
     Ok(Queued { delivery, message: Arc::new(message) })
 }
 

@@ -10,3 +10,7 @@ mod crash;
 mod admission;
 mod reload;
 mod plugins;
+mod queue;
+mod drain;
+mod clock;
+mod overload;

@@ -35,6 +35,15 @@ impl World {
         Self { folder, app: Some(app) }
     }
 
+    /// Starts a router with this configuration and a clock that the test may set.
+    pub async fn start_with_clock(config: &str, clock: Clock) -> Self {
+        let folder = folder(config);
+        let options = Options { config: folder.path().join("wirepost.yaml") };
+        let app = App::start(&options, clock).await;
+        let app = app.unwrap_or_else(|error| panic!("{}", explain(&error)));
+        Self { folder, app: Some(app) }
+    }
+
     /// Stops the router as SIGTERM does, then starts it again on the same spool.
     pub async fn restart(self) -> Self {
         Self::start_in(self.stop().await).await

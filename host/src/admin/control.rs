@@ -10,7 +10,7 @@ use message::MessageId;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use super::{Shared, queue, status};
+use super::{Shared, orders, queue, status};
 use crate::observe::event::Event;
 use crate::reload::Report;
 
@@ -23,11 +23,12 @@ pub(super) fn routes(shared: Shared) -> axum::Router {
         .route("/queue", get(queue::list))
         .route("/queue/why", get(queue::why))
         .route("/queue/retry", post(queue::retry_all))
+        .route("/queue/jobs", get(orders::jobs).post(orders::start))
+        .route("/queue/jobs/{id}", get(orders::job))
+        .route("/queue/jobs/{id}/cancel", post(orders::cancel))
         .route("/queue/{id}", get(queue::show))
-        .route("/queue/{id}/retry", post(queue::retry))
-        .route("/queue/{id}/release", post(queue::release))
-        .route("/queue/{id}/delete", post(queue::delete))
-        .route("/queue/{id}/bounce", post(queue::bounce))
+        .route("/queue/{id}/{act}", post(queue::act))
+        .route("/targets/{name}/{order}", post(orders::target))
         .fallback(|| async { Failure::missing("there is nothing of this name here") })
         .with_state(shared)
 }

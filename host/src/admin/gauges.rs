@@ -10,10 +10,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::status::memory_bytes;
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
-use crate::router::Router;
-use crate::target::Target;
+use crate::platform::memory::resident_bytes;
+use crate::router::{Router, Watermark};
+use crate::target::{StopKind, Target};
 
 /// Reads the figures of a router.
 #[derive(Debug)]
@@ -32,11 +32,26 @@ impl Gauges {
         let mut targets = self.router.targets();
         targets.extend(self.router.target(DECIDER));
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let families: [(&str, &str, Read<'_>); 5] = [
+        let now = self.router.clock.now();
+        let families: [(&str, &str, Read<'_>); 9] = [
             ("target_up", "1 if deliveries can go out now", &|t| u64::from(t.is_up())),
             ("queue_deliveries", "Deliveries that wait or are in flight", &|t| count(t.counts().0)),
             ("queue_scheduled", "Deliveries that wait for their time", &|t| count(t.counts().1)),
             ("queue_in_flight", "Deliveries that are being tried", &|t| count(t.counts().2)),
+            ("queue_oldest_seconds", "Age of the oldest delivery", &|t| {
+                t.oldest().map_or(0, |id| now.since(id.time()).as_secs())
+            }),
+            ("queue_full", "1 if the queue is at its limit", &|t| u64::from(t.is_full())),
+            ("stalled", "1 if deliveries could go and no attempt is made", &|t| {
+                u64::from(t.is_stalled())
+            }),
+            ("target_stopped", "1 if an operator suspended it, 2 if one drains it", &|t| match t
+                .stopped()
+            {
+                None => 0,
+                Some(StopKind::Suspended) => 1,
+                Some(StopKind::Draining) => 2,
+            }),
             ("target_changed_seconds", "When the target went up or down, Unix time", &|t| {
                 t.changed().as_secs()
             }),
@@ -127,9 +142,18 @@ impl Gauges {
             parked,
         )?;
         gauge(encoder, "tasks", "Sessions, connections and loops that run", tasks)?;
-        if let Some(bytes) = memory_bytes() {
+        if let Some(bytes) = resident_bytes() {
             gauge(encoder, "memory_bytes", "Resident memory", bytes)?;
         }
+        let help = "1 while something is short and doors answer later";
+        let mut family = encoder.encode_descriptor("pressure", help, None, MetricType::Gauge)?;
+        for watermark in Watermark::ALL {
+            let on = u64::from(router.pressure.is_on(watermark));
+            let labels = [("watermark", watermark.name())];
+            ConstGauge::new(on).encode(family.encode_family(&labels)?)?;
+        }
+        let loaded = u64::try_from(router.loaded_bytes()).unwrap_or(u64::MAX);
+        gauge(encoder, "queue_loaded_bytes", "Waiting messages that are in memory", loaded)?;
         counter(encoder, "journal_lost", "Events that could not be written", router.journal.lost())
     }
 }

@@ -4,6 +4,7 @@
 mod control;
 mod status;
 mod queue;
+mod orders;
 mod failure;
 mod watch;
 mod gauges;

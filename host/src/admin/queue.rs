@@ -5,21 +5,27 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use message::MessageId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use spool::Index;
 
 use super::Shared;
 use super::control::{Why, blocking, parse_id};
 use super::failure::Failure;
-use crate::delivery::{DECIDER, HELD};
-use crate::router::{Router, Shown};
+use crate::delivery::{DECIDER, HELD, STATE_HELD};
+use crate::router::{Act, Router, Shown};
+use crate::spooler::delivery_of;
+use crate::target::{StopKind, Target};
 
 /// Deliveries in a listing if nobody says how many.
 const LIMIT: usize = 100;
 /// Deliveries in a listing at most.
 const LIMIT_MAX: usize = 100_000;
-/// Deliveries of one target that are looked at for their reasons.
-const SAMPLE: usize = 2_000;
+/// Held deliveries that are looked at for their reasons.
+const HELD_MAX: usize = 200_000;
+/// Those that are read in one go.
+const PAGE: usize = 2_000;
 
 /// Which deliveries are asked for.
 #[derive(Debug, Deserialize)]
@@ -34,18 +40,22 @@ pub(super) struct ListQuery {
 pub(super) struct Reasons {
     target: Arc<str>,
     up: bool,
-    /// Deliveries that are there.
+    /// `suspended` or `draining`, if an operator ordered that.
+    stopped: Option<&'static str>,
+    /// Deliveries that are there, in flight ones included.
     count: usize,
+    /// When the oldest was made.
+    oldest: Option<String>,
     /// What the queue as a whole waits for.
     waiting: Arc<str>,
-    /// What single deliveries wait for, the most frequent first.
-    reasons: Vec<Reason>,
-    /// Whether only the first were looked at.
+    /// What single deliveries wait for, the most frequent first; together they are all of them.
+    reasons: Vec<Counted>,
+    /// Whether only the first were looked at: of held ones, if there are very many.
     sampled: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Reason {
+struct Counted {
     why: Arc<str>,
     count: usize,
     /// One of them, to look at.
@@ -109,39 +119,77 @@ pub(super) async fn show(
 pub(super) async fn why(State(shared): State<Shared>) -> Result<Json<Vec<Reasons>>, Failure> {
     blocking(move || {
         let router = &shared.router;
-        let places = names(router).into_iter().chain([DECIDER.into(), HELD.into()]);
-        let mut all = Vec::new();
-        for place in places {
-            all.extend(reasons(router, &place)?);
-        }
+        let mut targets = router.targets();
+        targets.extend(router.target(DECIDER));
+        let mut all: Vec<_> = targets.iter().filter_map(|target| reasons(router, target)).collect();
+        all.extend(held(router)?);
         Ok(Json(all))
     })
     .await
 }
 
-/// Why deliveries wait at one place; none if there are none.
-fn reasons(router: &Router, place: &Arc<str>) -> Result<Option<Reasons>, Failure> {
-    let shown = router.list(Some(place), SAMPLE);
-    let shown = shown.map_err(|error| Failure::ours(format!("the spool: {error}")))?;
-    if shown.is_empty() {
+/// Why deliveries wait at one target; none if there are none.
+fn reasons(router: &Router, target: &Target) -> Option<Reasons> {
+    let waiting = router.waits_for(&target.name);
+    let reasons: Vec<_> = target
+        .reasons()
+        .into_iter()
+        .map(|reason| Counted {
+            why: reason.why.unwrap_or_else(|| format!("not tried yet: {waiting}").into()),
+            count: reason.count,
+            example: reason.example.to_string(),
+        })
+        .collect();
+    if reasons.is_empty() {
+        return None;
+    }
+    Some(Reasons {
+        target: Arc::clone(&target.name),
+        up: target.is_up(),
+        stopped: target.stopped().map(StopKind::word),
+        count: reasons.iter().map(|reason| reason.count).sum(),
+        oldest: target.oldest().map(|id| id.time().to_string()),
+        waiting,
+        reasons,
+        sampled: false,
+    })
+}
+
+/// Why deliveries are held; none if there are none.
+fn held(router: &Router) -> Result<Option<Reasons>, Failure> {
+    let mut groups: BTreeMap<Arc<str>, (usize, String)> = BTreeMap::new();
+    let (mut count, mut oldest, mut cursor) = (0, None, None);
+    loop {
+        let page = router.spool.scan(&Index::State(STATE_HELD), cursor, PAGE);
+        let (entries, next) = page.map_err(|error| Failure::ours(format!("the spool: {error}")))?;
+        for entry in &entries {
+            count += 1;
+            let id = MessageId::from_u64(entry.id);
+            oldest.get_or_insert(id.time());
+            let last = delivery_of(entry).ok().and_then(|delivery| delivery.last);
+            let why = last.map_or_else(|| "no reason is known".into(), |last| last.in_words());
+            groups.entry(why).or_insert_with(|| (0, id.to_string())).0 += 1;
+        }
+        cursor = next;
+        if cursor.is_none() || count >= HELD_MAX {
+            break;
+        }
+    }
+    if count == 0 {
         return Ok(None);
     }
-    let target = router.target(place);
-    let mut groups: BTreeMap<Arc<str>, (usize, String)> = BTreeMap::new();
-    for delivery in &shown {
-        let group = groups.entry(Arc::clone(&delivery.why));
-        group.or_insert_with(|| (0, delivery.id.clone())).0 += 1;
-    }
     let mut reasons: Vec<_> =
-        groups.into_iter().map(|(why, (count, example))| Reason { why, count, example }).collect();
+        groups.into_iter().map(|(why, (count, example))| Counted { why, count, example }).collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
     Ok(Some(Reasons {
-        target: Arc::clone(place),
-        up: target.as_ref().is_some_and(|target| target.is_up()),
-        count: target.as_ref().map_or(0, |target| target.counts().0).max(shown.len()),
-        waiting: if target.is_some() { router.waits_for(place) } else { "an operator".into() },
+        target: HELD.into(),
+        up: false,
+        stopped: None,
+        count,
+        oldest: oldest.map(|at| at.to_string()),
+        waiting: "an operator".into(),
         reasons,
-        sampled: shown.len() == SAMPLE,
+        sampled: cursor.is_some(),
     }))
 }
 
@@ -161,66 +209,25 @@ pub(super) async fn retry_all(
     {
         return Err(Failure::missing(format!("there is no connector or account \"{name}\"")));
     }
-    let count = router.retry(query.target.as_deref(), None);
+    let count = router.retry_all(query.target.as_deref());
     tracing::info!(event = "operator.retry", target = query.target.as_deref(), count);
     Ok(Json(json!({ "retried": count })))
 }
 
-pub(super) async fn retry(
+/// Does something to one delivery.
+pub(super) async fn act(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    Path((id, act)): Path<(String, Act)>,
+    Query(why): Query<Why>,
 ) -> Result<Json<Value>, Failure> {
     let id = parse_id(&id)?;
     let router = Arc::clone(&shared.router);
-    let shown = blocking(move || Ok(router.shown(id)?)).await?;
-    if shown.state == "held" {
-        return Err(Failure::conflict(format!("{id} is held: release it")));
+    let shown = blocking(move || router.shown(id).map_err(Failure::from)).await?;
+    let why = why.text();
+    let results = shared.router.act_on(act, &[id], &why).await;
+    for (_, result) in results {
+        result.map_err(Failure::conflict)?;
     }
-    let count = shared.router.retry(None, Some(id));
-    tracing::info!(event = "operator.retry", id = %id, count);
-    Ok(Json(json!({ "retried": count })))
-}
-
-pub(super) async fn release(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    Query(why): Query<Why>,
-) -> Result<Json<Value>, Failure> {
-    let id = parse_id(&id)?;
-    exists(&shared, id).await?;
-    let done = shared.router.release(id, &why.text()).await;
-    done.map_err(Failure::conflict)?;
-    tracing::info!(event = "operator.release", id = %id);
-    Ok(Json(json!({ "released": id.to_string() })))
-}
-
-pub(super) async fn delete(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    Query(why): Query<Why>,
-) -> Result<Json<Value>, Failure> {
-    let id = parse_id(&id)?;
-    exists(&shared, id).await?;
-    let done = shared.router.delete(id, false, &why.text()).await;
-    done.map_err(Failure::conflict)?;
-    tracing::info!(event = "operator.delete", id = %id);
-    Ok(Json(json!({ "deleted": id.to_string() })))
-}
-
-pub(super) async fn bounce(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    Query(why): Query<Why>,
-) -> Result<Json<Value>, Failure> {
-    let id = parse_id(&id)?;
-    exists(&shared, id).await?;
-    let done = shared.router.delete(id, true, &why.text()).await;
-    done.map_err(Failure::conflict)?;
-    tracing::info!(event = "operator.bounce", id = %id);
-    Ok(Json(json!({ "bounced": id.to_string() })))
-}
-
-async fn exists(shared: &Shared, id: message::MessageId) -> Result<(), Failure> {
-    let router = Arc::clone(&shared.router);
-    blocking(move || router.shown(id).map(drop).map_err(Failure::from)).await
+    tracing::info!(event = "operator.act", act = act.word(), id = %id, why = &*why);
+    Ok(Json(json!({ "act": act.word(), "id": id.to_string(), "state": shown.state })))
 }

@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::Shared;
 use crate::config::{Config, ConnectorKind, ListenerKind};
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
+use crate::platform::memory::resident_bytes;
 use crate::reload::Report;
+use crate::router::{Router, Watermark};
 use crate::target::Target;
 
 /// All of it.
@@ -21,6 +23,8 @@ pub(super) struct Status {
     now: String,
     started: String,
     generation: u64,
+    /// Whether nothing expires now, since the clock leapt ahead.
+    expiry_paused: bool,
     /// Whether new messages are taken; if not, why.
     accepting: bool,
     not_accepting_because: Option<String>,
@@ -51,6 +55,14 @@ struct TargetStatus {
     up: bool,
     /// Since when it is up or down; none if it was never up.
     since: Option<String>,
+    /// `suspended` or `draining`, with when and why, if an operator ordered that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<String>,
+    /// Whether deliveries could go and no attempt is made.
+    stalled: bool,
+    /// When the oldest delivery was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
     /// Sessions of an account.
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions: Option<u32>,
@@ -93,7 +105,7 @@ pub(super) fn status(shared: &Shared) -> Status {
     let router = &shared.router;
     let generation = router.generation();
     let config = &generation.config;
-    let poisoned = router.spool.poisoned().map(|why| format!("the spool's disk failed: {why}"));
+    let not_accepting = why_not_accepting(router);
     let mut targets: Vec<_> =
         router.targets().iter().map(|target| of_target(shared, config, target)).collect();
     if let Some(decider) = router.target(DECIDER) {
@@ -105,8 +117,9 @@ pub(super) fn status(shared: &Shared) -> Status {
         now: router.clock.now().to_string(),
         started: router.started().to_string(),
         generation: generation.number,
-        accepting: poisoned.is_none() && !router.tasks.stopping().is_cancelled(),
-        not_accepting_because: poisoned,
+        expiry_paused: router.is_expiry_paused(),
+        accepting: not_accepting.is_none(),
+        not_accepting_because: not_accepting,
         listeners: config
             .listeners
             .values()
@@ -128,9 +141,24 @@ pub(super) fn status(shared: &Shared) -> Status {
         },
         receipts_parked: router.receipts_parked(),
         tasks: router.tasks.running(),
-        memory_bytes: memory_bytes(),
+        memory_bytes: resident_bytes(),
         reload: shared.reload.last(),
     }
+}
+
+fn why_not_accepting(router: &Router) -> Option<String> {
+    if let Some(why) = router.spool.poisoned() {
+        return Some(format!("the spool's disk failed: {why}"));
+    }
+    if router.tasks.stopping().is_cancelled() {
+        return Some("it is stopping".to_owned());
+    }
+    let short = Watermark::ALL.into_iter().find(|mark| router.pressure.is_on(*mark))?;
+    Some(match short {
+        Watermark::Memory => "memory is above node.memory_max".to_owned(),
+        Watermark::Disk => "the spool's disk has less than spool.free_min".to_owned(),
+        Watermark::Queue => "the spool holds spool.messages_max".to_owned(),
+    })
 }
 
 fn of_target(shared: &Shared, config: &Config, target: &Target) -> TargetStatus {
@@ -150,6 +178,11 @@ fn of_target(shared: &Shared, config: &Config, target: &Target) -> TargetStatus 
         kind,
         up: target.is_up(),
         since: (changed != Timestamp::default()).then(|| changed.to_string()),
+        stopped: target
+            .stop()
+            .map(|stop| format!("{} since {}: {}", stop.kind.word(), stop.since, stop.why)),
+        stalled: target.is_stalled(),
+        oldest: target.oldest().map(|id| id.time().to_string()),
         sessions,
         queued,
         scheduled,
@@ -183,12 +216,4 @@ fn spool(shared: &Shared) -> SpoolStatus {
         sync_p99_us: stats.sync_latency.p99.as_micros(),
         sync_max_us: stats.sync_latency.max.as_micros(),
     }
-}
-
-/// Resident memory, where the system tells.
-pub(super) fn memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -146,6 +146,39 @@ async fn what_is_held_waits_for_an_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_suspended_and_a_job_changes_what_waits() {
+    let node = Node::start().await;
+    let post = |path| node.place.post(path);
+    let suspended = post("/targets/relay/suspend?why=new%20disks").await.unwrap();
+    assert_eq!(suspended["stopped"], "suspended");
+    Node::refused(post("/targets/nobody/drain").await, 404, "nobody");
+    node.send("bob@example.org").await;
+    let status = node.place.get("/status").await.unwrap();
+    let stopped = status["targets"][0]["stopped"].as_str().unwrap();
+    assert!(stopped.starts_with("suspended since") && stopped.ends_with("new disks"), "{stopped}");
+    let why = node.place.get("/queue/why").await.unwrap();
+    assert_eq!(
+        (&why[0]["count"], &why[0]["stopped"]),
+        (&Value::from(1), &Value::from("suspended"))
+    );
+    Node::refused(post("/queue/jobs?act=hold").await, 400, "which deliveries");
+    Node::refused(post("/queue/jobs?act=hold&state=lost").await, 400, "no state");
+    let done = |job: &Value| job["state"] == "done";
+    let dry = post("/queue/jobs?act=hold&target=relay&dry_run=true").await.unwrap();
+    let dry = node.until(&format!("/queue/jobs/{}", dry["id"]), done).await;
+    assert_eq!((&dry["matched"], &dry["done"]), (&Value::from(1), &Value::from(0)));
+    assert_eq!(dry["samples"][0]["to"], "bob@example.org");
+    let held = post("/queue/jobs?act=hold&to=*@example.org&why=look").await.unwrap();
+    node.until(&format!("/queue/jobs/{}", held["id"]), done).await;
+    let list = node.place.get("/queue?state=held").await.unwrap();
+    let story = node.place.get(&format!("/trace/{}", id_of(&list))).await.unwrap();
+    assert!(story.to_string().contains("\"look\""), "{story}");
+    assert_eq!(node.place.get("/queue/jobs").await.unwrap()[0]["done"], 1);
+    Node::refused(node.place.get("/queue/jobs/99").await, 404, "no job 99");
+    node.app.stop(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_that_make_no_sense_are_told_so() {
     let node = Node::start().await;
     let get = |path| node.place.get(path);

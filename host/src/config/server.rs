@@ -21,6 +21,11 @@ pub struct Node {
     pub hostname: Arc<str>,
     /// Memory for mail that is coming in, at all listeners together; then DATA is answered "later".
     pub drafts_bytes_max: u64,
+    /// Resident memory at which nothing more is accepted; 0 is no limit.
+    pub memory_bytes_max: u64,
+    /// How long a target that is up, with deliveries that could go, may make no attempt before that
+    /// is reported.
+    pub stall_after: Duration,
     /// Time to finish what is in flight after SIGTERM.
     pub drain_timeout: Duration,
 }
@@ -112,6 +117,8 @@ static NODE: Schema = Schema {
         key("id", Kind::Int(0, 1023), "Part of every message id; different on each node that shares targets.").or("0").restart(),
         key("hostname", Kind::Octets(255), "The name that this node uses where no other is given.").or("localhost"),
         key("drafts_max", Kind::Size(MIB, 64 * GIB), "Memory for mail that is coming in, at all listeners together; beyond it DATA is answered \"later\".").or("256MiB"),
+        key("memory_max", Kind::Size(64 * MIB, 1024 * GIB), "Resident memory at which nothing more is accepted, until it is a tenth below. Left out: no limit."),
+        key("stall_after", Kind::Duration(SECOND, DAY), "How long a target that is up may make no attempt, although deliveries could go, before that is reported.").or("1m"),
         key("drain_timeout", Kind::Duration(0, HOUR), "Time to finish what is in flight after SIGTERM.").or("30s"),
     ],
 };
@@ -236,6 +243,8 @@ impl Node {
             id: section.int(check, "id"),
             hostname: hostname(check, &section, "hostname").unwrap_or_else(|| "localhost".into()),
             drafts_bytes_max: section.size(check, "drafts_max"),
+            memory_bytes_max: section.size(check, "memory_max"),
+            stall_after: section.duration(check, "stall_after"),
             drain_timeout: section.duration(check, "drain_timeout"),
         }
     }

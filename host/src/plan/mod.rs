@@ -58,6 +58,8 @@ pub struct Planner<'a> {
     pub is_up: &'a dyn Fn(&str) -> bool,
     /// Whether a target's queue takes more. What is ours already is planned with room everywhere.
     pub has_room: &'a dyn Fn(&str) -> bool,
+    /// Whether plugins and routes may hold messages; what an operator released they may not.
+    pub may_hold: bool,
     /// Makes ids of deliveries.
     pub new_id: &'a dyn Fn() -> MessageId,
     /// Where reports about a leg come back to, if there is such a place.
@@ -108,14 +110,20 @@ impl Planner<'_> {
             Fate::Reject(reply) => refuse(plan, leg, recipient, reply.clone(), false),
             Fate::Defer(reply, _) => refuse(plan, leg, recipient, reply.clone(), true),
             Fate::Drop(reason) => self.drop_it(plan, origin, leg, reason),
-            Fate::Hold(reason) => self.hold(plan, origin, leg, recipient, reason),
+            Fate::Hold(reason) if self.may_hold => {
+                self.hold(plan, origin, leg, recipient, reason);
+            }
+            Fate::Hold(_) => self.by_tables(plan, origin, leg, recipient),
         }
     }
 
     fn by_tables(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, recipient: &Recipient) {
         let zero = convert::zero_at(&self.generation.config, &leg.message);
         let facts = MessageFacts::new(&leg.message, &recipient.address, self.now, zero);
-        match self.generation.routes.resolve(&facts) {
+        let routes = &self.generation.routes;
+        let decision =
+            if self.may_hold { routes.resolve(&facts) } else { routes.resolve_past_holds(&facts) };
+        match decision {
             RouteDecision::Targets { route, targets } => {
                 let way = Way { route: Some(&route), targets: targets.to_vec() };
                 self.deliver(plan, origin, leg, recipient, way);
@@ -466,6 +474,7 @@ routes:
             now: NOW,
             is_up: &|name| !down.contains(&name),
             has_room: &|name| !full.contains(&name),
+            may_hold: true,
             new_id: &|| MessageId::from_u64(2),
             return_address: &|_leg| None,
         };

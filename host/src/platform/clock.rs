@@ -1,5 +1,6 @@
 //! The clock: the only place that reads time.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use message::Timestamp;
@@ -7,8 +8,8 @@ use message::Timestamp;
 /// Tells the time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// Under test: the wall clock at the moment `started` of tokio's (pausable) clock.
-    simulated: Option<(Timestamp, tokio::time::Instant)>,
+    /// Under test: the wall clock at a moment of tokio's (pausable) clock.
+    simulated: Option<Arc<Mutex<(Timestamp, tokio::time::Instant)>>>,
 }
 
 impl Clock {
@@ -21,14 +22,27 @@ impl Clock {
     /// A clock that starts at `start` and runs with tokio's, which a test may pause and advance.
     #[must_use]
     pub fn simulated(start: Timestamp) -> Self {
-        Self { simulated: Some((start, tokio::time::Instant::now())) }
+        let at = (start, tokio::time::Instant::now());
+        Self { simulated: Some(Arc::new(Mutex::new(at))) }
+    }
+
+    /// Sets a simulated clock, as an operator or a time server sets a real one; all clones see it. The
+    /// operating system's clock is not ours to set: there it does nothing.
+    pub fn set(&self, to: Timestamp) {
+        if let Some(at) = &self.simulated {
+            let at = &mut *at.lock().unwrap_or_else(PoisonError::into_inner);
+            *at = (to, tokio::time::Instant::now());
+        }
     }
 
     /// The wall clock. It may jump; ids and schedules cope.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match self.simulated {
-            Some((start, started)) => start.after(started.elapsed()),
+        match &self.simulated {
+            Some(at) => {
+                let (start, started) = *at.lock().unwrap_or_else(PoisonError::into_inner);
+                start.after(started.elapsed())
+            }
             None => wall_clock(),
         }
     }

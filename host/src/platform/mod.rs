@@ -2,6 +2,9 @@
 
 pub mod machine;
 pub mod clock;
+pub mod leap;
+pub mod memory;
+pub mod supervisor;
 pub mod tasks;
 pub mod net;
 pub mod signal;

@@ -63,6 +63,14 @@ impl Breaker {
         }
     }
 
+    /// The clock was set back by so much.
+    pub fn set_back(&mut self, by: Duration) {
+        if let Some(until) = &mut self.open_until {
+            let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            *until = Timestamp::from_ms(until.as_ms().saturating_sub(by_ms));
+        }
+    }
+
     /// The target cannot be used.
     pub fn fail(&mut self, now: Timestamp) {
         if self.open_until.is_some_and(|until| now < until) {

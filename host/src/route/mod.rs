@@ -110,9 +110,19 @@ impl RouteTable {
     /// The first route that takes the recipient. Facts that are not known yet count as not holding;
     /// with content use [`MessageFacts`], which knows all of them.
     pub fn resolve(&self, facts: &impl Facts) -> RouteDecision {
+        self.first(facts, |_action| true)
+    }
+
+    /// As [`RouteTable::resolve`], as if no route held messages: for what an operator released.
+    pub fn resolve_past_holds(&self, facts: &impl Facts) -> RouteDecision {
+        self.first(facts, |action| !matches!(action, Action::Hold(_)))
+    }
+
+    fn first(&self, facts: &impl Facts, wanted: impl Fn(&Action) -> bool) -> RouteDecision {
         for number in self.index.candidates(&facts.recipient().value) {
             let Some(entry) = self.entries.get(number) else { continue };
-            if evaluate(&entry.route.when, facts) == Truth::Yes
+            if wanted(&entry.route.action)
+                && evaluate(&entry.route.when, facts) == Truth::Yes
                 && let Some(decision) = entry.decide(facts)
             {
                 return decision;

@@ -19,6 +19,7 @@ use crate::plugin::Stage;
 use crate::receipt::REJECTED;
 use crate::receipt::answer;
 use crate::route::{Envelope, EnvelopeDecision, RouteDecision};
+use crate::target::StopKind;
 
 /// What one draft became before anything is written.
 enum Fated {
@@ -44,8 +45,8 @@ impl Router {
         if !relay_allowed {
             return Err(refusal(&reply(554, "5.7.1", 0x0D, "Relay access denied")));
         }
-        if self.is_full(generation) {
-            return Err(later(&queue_full()));
+        if let Some(reply) = self.pressure.refusal() {
+            return Err(later(&reply));
         }
         if recipient.address.is_mailbox() {
             match generation.config.domains.resolve(&recipient.address.value) {
@@ -92,9 +93,10 @@ impl Router {
         let now = self.clock.now();
         let messages: Vec<Arc<Message>> =
             drafts.into_iter().map(|draft| Arc::new(draft.message)).collect();
-        let fated = if self.is_full(generation) {
-            let full = |_message| (Fated::Refused(later(&queue_full())), Vec::new());
-            messages.iter().map(full).collect()
+        self.note_entries(generation);
+        let fated = if let Some(reply) = self.pressure.refusal() {
+            let refused = |_message| (Fated::Refused(later(&reply)), Vec::new());
+            messages.iter().map(refused).collect()
         } else if generation.plugins.is_empty() {
             messages.iter().map(|message| self.plan_plain(generation, message)).collect()
         } else {
@@ -245,7 +247,7 @@ impl Router {
         writes: Writes,
     ) -> Fated {
         let has_room = |name: &str| self.has_room(generation, name);
-        let plan = self.plan_with(generation, (message.id, message), legs, &has_room);
+        let plan = self.plan_with(generation, (message.id, message), legs, (&has_room, true));
         match plan.refusal() {
             Some(refused) => {
                 Fated::Refused(Refusal::from_reply(&refused.reply, !refused.temporary))
@@ -261,7 +263,17 @@ impl Router {
         origin: (MessageId, &Message),
         legs: &[Leg],
     ) -> Plan {
-        self.plan_with(generation, origin, legs, &|_name| true)
+        self.plan_with(generation, origin, legs, (&|_name| true, true))
+    }
+
+    /// Plans what an operator sent on: nothing holds it any more.
+    pub(super) fn plan_released(
+        &self,
+        generation: &Generation,
+        origin: (MessageId, &Message),
+        legs: &[Leg],
+    ) -> Plan {
+        self.plan_with(generation, origin, legs, (&|_name| true, false))
     }
 
     fn plan_with(
@@ -269,32 +281,30 @@ impl Router {
         generation: &Generation,
         origin: (MessageId, &Message),
         legs: &[Leg],
-        has_room: &dyn Fn(&str) -> bool,
+        (has_room, may_hold): (&dyn Fn(&str) -> bool, bool),
     ) -> Plan {
         let planner = Planner {
             generation,
             now: self.clock.now(),
-            is_up: &|name| self.is_up(name),
+            is_up: &|name| self.is_usable(name),
             has_room,
+            may_hold,
             new_id: &|| self.next_id(),
             return_address: &|leg| self.return_address(generation, leg),
         };
         planner.plan(origin, legs)
     }
 
-    /// Whether fewer deliveries are at a target than its `queue_max`. Batches that are being decided
-    /// at this moment do not count yet.
+    /// Whether a target's queue takes more by its `queue_max`, and no operator is draining it. Batches
+    /// that are being decided at this moment do not count yet.
     fn has_room(&self, generation: &Generation, name: &str) -> bool {
         let connector = generation.config.connectors.get(name).map(|it| it.queue_max);
         let account = || generation.config.accounts.get(name).map(|it| it.queue_max);
         let Some(max) = connector.or_else(account) else { return true };
         let max = usize::try_from(max).unwrap_or(usize::MAX);
-        self.targets.load().get(name).is_none_or(|target| target.len() < max)
-    }
-
-    /// Whether the spool holds as much as `spool.messages_max` allows.
-    fn is_full(&self, generation: &Generation) -> bool {
-        self.spool.entries() >= generation.config.spool.messages_max
+        self.targets.load().get(name).is_none_or(|target| {
+            target.stopped() != Some(StopKind::Draining) && target.has_room(max)
+        })
     }
 
     pub(super) async fn decide(

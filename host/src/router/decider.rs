@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use message::Timestamp;
+use message::{Message, Timestamp};
 
 use super::Router;
 use super::accept::outcome_of;
 use super::work::Work;
-use crate::delivery::{Cause, DECIDER, HELD, Queued, STATE_HELD, STATE_UNDECIDED};
+use crate::delivery::{
+    Cause, DECIDER, HELD, Queued, RELEASED, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
+};
 use crate::generation::Generation;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::{Decided, Fate, Leg, Writes};
 use crate::plugin::Stage;
+use crate::settle::is_begun;
 
 /// Before the first look; it doubles with each run up to [`AGAIN_MAX`].
 pub(super) const AGAIN_MIN: Duration = Duration::from_millis(500);
@@ -22,7 +25,7 @@ pub(super) const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Faults of plugins over one message after which it is held.
 const FAULTS_MAX: u8 = 3;
 /// Messages looked at in one go.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 8;
 
 impl Router {
     /// Looks at undecided messages until the router stops.
@@ -48,7 +51,7 @@ impl Router {
         let written = if queued.delivery.targets.first().is_some_and(|name| &**name == DECIDER) {
             self.rerun(&generation, &queued, &mut work).await
         } else {
-            self.reroute(&generation, &queued, &mut work)
+            self.readdress(&generation, &queued, &mut work)
         };
         if let Err(error) = written {
             tracing::error!(event = "record.encode", id = %id, %error);
@@ -75,9 +78,9 @@ impl Router {
         work: &mut Work,
     ) -> Result<(), message::record::RecordError> {
         let run = queued.delivery.attempts.saturating_add(1);
-        let message = &queued.message;
+        let message = self.undecided_message(queued);
         let mut events = Vec::new();
-        let decided = self.decide(generation, message, (Stage::Queue, run), &mut events).await;
+        let decided = self.decide(generation, &message, (Stage::Queue, run), &mut events).await;
         work.events.extend(events);
         match decided {
             Decided::Legs(legs, writes) => {
@@ -96,30 +99,85 @@ impl Router {
         }
     }
 
-    /// A delivery whose targets are all gone is routed again, without plugins.
-    fn reroute(
+    /// What the pipeline looks at: the message, or what of it an operator released. That is a message
+    /// of its own, since the other recipients may be on their way.
+    fn undecided_message(&self, queued: &Queued) -> Arc<Message> {
+        if *queued.delivery.route != *RELEASED || queued.message.recipients.len() == 1 {
+            return Arc::clone(&queued.message);
+        }
+        let mut message = (*queued.message).clone();
+        message.id = self.next_id();
+        message.recipients = vec![queued.delivery.recipient.clone()];
+        Arc::new(message)
+    }
+
+    /// A delivery whose target is gone goes to the next of its targets that is there, else it is routed
+    /// again.
+    fn readdress(
         &self,
         generation: &Arc<Generation>,
         queued: &Queued,
         work: &mut Work,
     ) -> Result<(), message::record::RecordError> {
-        let mut message = (*queued.message).clone();
-        message.recipients = vec![queued.delivery.recipient.clone()];
-        let leg = Leg {
-            message: Arc::new(message),
-            answers: queued.delivery.answers,
-            fate: Fate::Tables,
-        };
-        let origin = (queued.delivery.message, &*leg.message);
-        let mut plan = self.plan(generation, origin, std::slice::from_ref(&leg));
-        for (delivery, _) in plan.deliveries.iter_mut().chain(&mut plan.held) {
-            delivery.terms.shared.clone_from(&queued.delivery.terms.shared);
+        let delivery = &queued.delivery;
+        let count = delivery.targets.len();
+        let current = usize::from(delivery.cursor);
+        let next = (0..count).map(|step| (current + step) % count).find_map(|index| {
+            let name = delivery.targets.get(index)?;
+            self.target(name)?;
+            Some((u16::try_from(index).ok()?, Arc::clone(name)))
+        });
+        let Some((cursor, target)) = next else { return self.reroute(generation, queued, work) };
+        let mut delivery = delivery.clone();
+        if delivery.cursor != cursor {
+            // Another SMSC has seen none of the parts.
+            delivery.doubtful |= is_begun(&delivery);
+            delivery.parts = None;
         }
+        (delivery.cursor, delivery.due) = (cursor, self.clock.now());
+        work.put(delivery, &queued.message, (STATE_SCHEDULED, target))
+    }
+
+    /// Routes a delivery again, without plugins, by what its sender said; held if no route takes it.
+    /// It keeps its id.
+    pub(super) fn reroute(
+        &self,
+        generation: &Arc<Generation>,
+        queued: &Queued,
+        work: &mut Work,
+    ) -> Result<(), message::record::RecordError> {
+        let old = &queued.delivery;
+        let mut message = (*queued.message).clone();
+        let mut recipient = old.recipient.clone();
+        if let Some(known_as) = &old.known_as {
+            recipient.address = known_as.recipient.clone();
+            if known_as.sender != message.sender {
+                // The stored body says another sender: this one gets a body of its own.
+                message.id = self.next_id();
+                message.sender = known_as.sender.clone();
+            }
+        }
+        message.recipients = vec![recipient];
+        let leg = Leg { message: Arc::new(message), answers: old.answers, fate: Fate::Tables };
+        let origin = (old.message, &*leg.message);
+        let mut plan = self.plan(generation, origin, std::slice::from_ref(&leg));
         if plan.is_refusal() {
             let reason: Arc<str> = "its targets are gone and no route takes it".into();
             return self.hold(queued, work, reason);
         }
-        work.batch.remove_entry(queued.delivery.id.as_u64());
+        for (delivery, message) in plan.deliveries.iter_mut().chain(&mut plan.held) {
+            for event in plan.events.iter_mut().filter(|event| event.id == delivery.id) {
+                *event = Event::about(event.at, old.id, old.message, event.what.clone());
+            }
+            delivery.id = old.id;
+            delivery.terms.shared.clone_from(&old.terms.shared);
+            delivery.doubtful = old.doubtful || is_begun(old);
+            if message.id == queued.message.id {
+                // Others share this body: it stays as it is.
+                *message = Arc::clone(&queued.message);
+            }
+        }
+        work.batch.remove_entry(old.id.as_u64());
         work.put_plan(self, plan)
     }
 
@@ -133,7 +191,12 @@ impl Router {
         writes: Writes,
     ) -> Result<(), message::record::RecordError> {
         let now = self.clock.now();
-        let mut plan = self.plan(generation, (queued.delivery.message, &*queued.message), legs);
+        let origin = (queued.delivery.message, &*queued.message);
+        let mut plan = if *queued.delivery.route == *RELEASED {
+            self.plan_released(generation, origin, legs)
+        } else {
+            self.plan(generation, origin, legs)
+        };
         for refused in std::mem::take(&mut plan.refused) {
             // The message is ours: a refusal tells the origin.
             let reason = Arc::clone(&refused.reply.text);
@@ -171,7 +234,7 @@ impl Router {
     }
 
     /// Puts a message aside with the reason.
-    fn hold(
+    pub(super) fn hold(
         &self,
         queued: &Queued,
         work: &mut Work,

@@ -15,10 +15,14 @@ mod sweep;
 mod recovery;
 mod env;
 mod operate;
+mod acts;
+mod jobs;
+mod orders;
+mod pressure;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use message::MessageId;
@@ -41,10 +45,13 @@ use crate::receipt::Book;
 use crate::receipt::return_path::REPORTS;
 use crate::receipt::share::Folds;
 use crate::spooler::Ids;
-use crate::target::Target;
+use crate::target::{Shelf, Stop, Target};
 
+pub use acts::Act;
 pub use env::Env;
+pub use jobs::{Filter, JobShown};
 pub use operate::{Known, Shown};
+pub use pressure::{Pressure, Watermark};
 
 /// Targets by name.
 pub type Targets = BTreeMap<Arc<str>, Arc<Target>>;
@@ -68,6 +75,8 @@ pub struct Router {
     pub accounts: Accounts,
     /// Memory for mail that is coming in.
     pub drafts: Arc<DraftRoom>,
+    /// What is scarce.
+    pub pressure: Pressure,
     ids: Ids,
     book: Book,
     folds: Folds,
@@ -77,6 +86,15 @@ pub struct Router {
     numbers: Signal,
     targets: Arc<ArcSwap<Targets>>,
     decider: Arc<Target>,
+    shelf: Arc<Shelf>,
+    /// What operators ordered about targets, of the configuration or not.
+    stops: Mutex<BTreeMap<Arc<str>, Stop>>,
+    /// Targets that a reload removed, until what was in flight there has come back.
+    leaving: Mutex<Vec<Arc<Target>>>,
+    /// What operators work on right now.
+    claimed: Mutex<BTreeSet<MessageId>>,
+    jobs: jobs::Jobs,
+    expiry_paused: AtomicBool,
     sessions: AtomicU64,
     started: message::Timestamp,
 }
@@ -114,7 +132,9 @@ impl Router {
         let book = Book::open(&spool)?;
         book.spell(&Arc::from(REPORTS), Some(IdRelation::Same));
         let return_key = return_path::own_key(&spool).await?;
-        let decider = Arc::new(Target::new(Arc::from(DECIDER), None, spool.clone()));
+        let shelf = Arc::new(Shelf::new(spool.clone()));
+        let stops = orders::read(&spool)?;
+        let decider = Arc::new(Target::new(Arc::from(DECIDER), None, &shelf));
         decider.set_up(true, clock.now());
         let numbers = Signal::new(generation.number);
         let started = clock.now();
@@ -127,6 +147,7 @@ impl Router {
             metrics,
             accounts: Accounts::default(),
             drafts: Arc::default(),
+            pressure: Pressure::default(),
             ids,
             book,
             folds: Folds::default(),
@@ -135,6 +156,12 @@ impl Router {
             numbers,
             targets,
             decider,
+            shelf,
+            stops: Mutex::new(stops),
+            leaving: Mutex::default(),
+            claimed: Mutex::default(),
+            jobs: jobs::Jobs::default(),
+            expiry_paused: AtomicBool::new(false),
             sessions: AtomicU64::new(0),
             started,
         };
@@ -190,6 +217,12 @@ impl Router {
         self.sessions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Whether nothing expires now, since the clock leapt ahead.
+    #[must_use]
+    pub fn is_expiry_paused(&self) -> bool {
+        self.expiry_paused.load(Ordering::Relaxed)
+    }
+
     /// When the router was opened.
     #[must_use]
     pub const fn started(&self) -> message::Timestamp {
@@ -202,8 +235,14 @@ impl Router {
         self.book.parked()
     }
 
-    fn is_up(&self, name: &str) -> bool {
-        self.targets.load().get(name).is_some_and(|target| target.is_up())
+    /// Octets of waiting messages that are in memory.
+    #[must_use]
+    pub fn loaded_bytes(&self) -> usize {
+        self.shelf.room().bytes()
+    }
+
+    fn is_usable(&self, name: &str) -> bool {
+        self.targets.load().get(name).is_some_and(|target| target.is_usable())
     }
 
     /// Makes targets of what the configuration names, keeps those that are there, and returns those
@@ -224,18 +263,23 @@ impl Router {
                     target.set_rate(rate);
                     Arc::clone(target)
                 }
-                None => Arc::new(Target::new(Arc::clone(name), rate, self.spool.clone())),
+                None => self.new_target(name, rate),
             };
             new.insert(Arc::clone(name), target);
         }
         for name in config.accounts.keys() {
-            let target = old.get(name).cloned().unwrap_or_else(|| {
-                Arc::new(Target::new(Arc::clone(name), None, self.spool.clone()))
-            });
+            let target = old.get(name).cloned().unwrap_or_else(|| self.new_target(name, None));
             new.insert(Arc::clone(name), target);
         }
         let gone = old.values().filter(|target| !new.contains_key(&target.name)).cloned().collect();
         self.targets.store(Arc::new(new));
         gone
+    }
+
+    fn new_target(&self, name: &Arc<str>, rate: Option<TokenBucket>) -> Arc<Target> {
+        let target = Target::new(Arc::clone(name), rate, &self.shelf);
+        let stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        target.set_stop(stops.get(name).cloned());
+        Arc::new(target)
     }
 }

@@ -6,13 +6,14 @@ use message::{MessageId, Timestamp};
 use spool::Index;
 
 use super::Router;
-use super::settling::{reason, state_at};
+use super::settling::reason;
 use super::work::Work;
-use crate::delivery::{Cause, DECIDER, HELD, Queued, STATE_HELD};
-use crate::observe::event::{Event, What};
+use crate::delivery::{Cause, DECIDER, HELD, Queued};
+use crate::queue::Waiting;
 use crate::receipt::answer::{About, Outcome};
-use crate::receipt::{DELETED, ENROUTE, UNDELIVERABLE};
+use crate::receipt::{DELETED, ENROUTE};
 use crate::spooler::{LoadError, load, load_entry};
+use crate::target::{Stop, StopKind};
 
 /// What an ESME may know of its message (query_sm, SMPP v3.4 §4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,8 @@ impl Router {
         if &*queued.delivery.account != account {
             return false;
         }
-        let Some((target, queued)) = self.take_out(&queued) else { return false };
+        let name = queued.delivery.target().cloned().unwrap_or_default();
+        let Some((target, queued)) = self.take_out(id, &name) else { return false };
         let mut work = Work::default();
         let cause = Cause::ours("5.0.0", "cancelled by its sender");
         let outcome = Outcome::last(DELETED, cause, self.clock.now());
@@ -125,71 +127,14 @@ impl Router {
         Ok(all)
     }
 
-    /// Tries a delivery now, or everything of a target. Returns how many.
+    /// Tries everything of a target now, or of all. Returns how many were scheduled for later.
     #[must_use]
-    pub fn retry(&self, target: Option<&str>, id: Option<MessageId>) -> usize {
-        let chosen = self.targets().into_iter().chain([Arc::clone(&self.decider)]);
+    pub fn retry_all(&self, target: Option<&str>) -> usize {
+        let chosen = self.all_targets().into_iter();
         chosen
             .filter(|known| target.is_none_or(|name| *known.name == *name))
-            .map(|known| known.retry_now(id))
+            .map(|known| known.retry_all())
             .sum()
-    }
-
-    /// Sends a held message on: to its targets, or through the pipeline again if it has none.
-    ///
-    /// # Errors
-    /// A sentence for the operator.
-    pub async fn release(&self, id: MessageId, why: &str) -> Result<(), String> {
-        let mut queued = load(&self.spool, id).map_err(|error| error.to_string())?;
-        let entry = self.spool.entry(id.as_u64()).ok().flatten();
-        if entry.is_none_or(|entry| entry.state != STATE_HELD) {
-            return Err(format!("{id} is not held"));
-        }
-        let now = self.clock.now();
-        let delivery = &mut queued.delivery;
-        if delivery.targets.first().is_none_or(|name| &**name == HELD) {
-            delivery.targets = vec![Arc::from(DECIDER)];
-        }
-        (delivery.faults, delivery.due) = (0, now);
-        let retry = std::time::Duration::from_secs(2 * 86_400);
-        delivery.expires = queued.message.expires.min(now.after(retry));
-        let target = delivery.target().cloned().unwrap_or_else(|| Arc::from(DECIDER));
-        let state = state_at(&target);
-        let mut work = Work::default();
-        work.events.push(self.operated(&queued, "release", why));
-        work.put(queued.delivery.clone(), &queued.message, (state, target))
-            .map_err(|error| error.to_string())?;
-        self.finish_operation(work).await
-    }
-
-    /// Removes a delivery; the origin hears of it only if it is bounced.
-    ///
-    /// # Errors
-    /// A sentence for the operator.
-    pub async fn delete(&self, id: MessageId, bounce: bool, why: &str) -> Result<(), String> {
-        let queued = load(&self.spool, id).map_err(|error| error.to_string())?;
-        let entry = self.spool.entry(id.as_u64()).ok().flatten();
-        let held = entry.is_some_and(|entry| entry.state == STATE_HELD);
-        let taken = if held { None } else { self.take_out(&queued) };
-        if !held && taken.is_none() {
-            return Err(format!("{id} is being delivered right now; try again"));
-        }
-        let mut work = Work::default();
-        work.batch.remove_entry(id.as_u64());
-        work.events.push(self.operated(&queued, if bounce { "bounce" } else { "delete" }, why));
-        if bounce {
-            let cause = Cause::ours("5.0.0", format!("returned by the operator: {why}"));
-            let outcome = Outcome::last(UNDELIVERABLE, cause, self.clock.now());
-            work.put_answer(self, &About::queued(&queued), &outcome)
-                .map_err(|error| error.to_string())?;
-        }
-        let done = self.finish_operation(work).await;
-        match (taken, &done) {
-            (Some((target, _)), Ok(())) => target.finish(id),
-            (Some((target, queued)), Err(_)) => target.give_back(vec![queued]),
-            (None, _) => {}
-        }
-        done
     }
 
     /// A 32-bit name for a message, for peers of SMPP 3.3; the same one whenever it is asked for.
@@ -220,26 +165,6 @@ impl Router {
     pub fn unalias(&self, alias: u32) -> Option<MessageId> {
         let bytes = self.spool.find(&alias_key(alias)).ok().flatten()?;
         message::record::decode(&bytes).ok()
-    }
-
-    /// Takes a waiting delivery out of its queue.
-    fn take_out(&self, queued: &Queued) -> Option<(Arc<crate::target::Target>, Queued)> {
-        let target = self.target(queued.delivery.target()?)?;
-        let taken = target.withdraw(queued.delivery.id)?;
-        Some((target, taken))
-    }
-
-    async fn finish_operation(&self, mut work: Work) -> Result<(), String> {
-        let batch = std::mem::take(&mut work.batch);
-        let _durable = self.spool.commit(batch).await.map_err(|error| error.to_string())?;
-        work.act(self);
-        Ok(())
-    }
-
-    fn operated(&self, queued: &Queued, action: &str, why: &str) -> Event {
-        let delivery = &queued.delivery;
-        let what = What::Operator { action: action.into(), detail: why.into() };
-        Event::about(self.clock.now(), delivery.id, delivery.message, what)
     }
 
     fn show(&self, queued: &Queued, target: &Arc<str>) -> Shown {
@@ -273,13 +198,24 @@ impl Router {
     /// Why the head of a queue does not move, in words.
     #[must_use]
     pub fn waits_for(&self, name: &str) -> Arc<str> {
-        use crate::queue::Waiting;
         let Some(target) = self.target(name) else { return "its target is gone".into() };
+        if let Some(Stop { kind: StopKind::Suspended, since, why }) = target.stop() {
+            return format!("{name} is suspended since {since}: {why}").into();
+        }
         if !target.is_up() {
-            return format!("{name} is down since {}", target.changed()).into();
+            let since = target.changed();
+            return if since == Timestamp::default() {
+                format!("{name} was not up yet").into()
+            } else {
+                format!("{name} is down since {since}").into()
+            };
         }
         match target.waiting(self.clock.now()) {
             Waiting::Empty => "nothing waits".into(),
+            Waiting::InFlight => "it is on its way".into(),
+            Waiting::Ready if target.is_stalled() => {
+                format!("{name} takes nothing although it is up").into()
+            }
             Waiting::Ready => "it is about to go".into(),
             Waiting::Suspended => format!("{name} is suspended").into(),
             Waiting::Due(at) => format!("it is scheduled for {at}").into(),

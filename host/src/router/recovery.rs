@@ -1,15 +1,14 @@
 //! After a start: what the spool holds enters the queues again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use message::{MessageId, Timestamp, record};
-use spool::{Batch, Entry, Index};
+use spool::{Batch, Index};
 
 use super::Router;
 use crate::delivery::{DECIDER, Delivery, HELD};
-use crate::queue::Columns;
+use crate::spooler::delivery_of;
 use crate::target::Target;
 
 /// Present while a run has not ended in order.
@@ -25,30 +24,30 @@ impl Router {
     /// If the spool cannot be read.
     pub async fn recover(&self) -> anyhow::Result<usize> {
         self.note_start().await?;
-        let config = Arc::clone(&self.generation().config);
         let mut cursor = None;
         let mut count = 0;
         let mut orphans: usize = 0;
         loop {
             let (entries, next) = self.spool.scan(&Index::Id, cursor, PAGE)?;
-            let mut by_target: BTreeMap<Arc<str>, Vec<Columns>> = BTreeMap::new();
+            let mut by_target: BTreeMap<Arc<str>, Vec<Delivery>> = BTreeMap::new();
             for entry in entries.iter().filter(|entry| &*entry.target != HELD) {
+                let delivery = match delivery_of(entry) {
+                    Ok(delivery) => delivery,
+                    Err(error) => {
+                        tracing::error!(event = "spool.unreadable", id = entry.id, %error);
+                        continue;
+                    }
+                };
                 let known = self.target(&entry.target).is_some();
                 orphans += usize::from(!known);
-                if let Some(target) = self.target(&entry.target)
-                    && config.accounts.contains_key(&entry.target)
-                    && record::decode(&entry.bytes).is_ok_and(|it: Delivery| it.is_answer())
-                {
-                    target.note_answer(MessageId::from_u64(entry.id));
-                }
                 let name = if known { Arc::clone(&entry.target) } else { Arc::from(DECIDER) };
-                by_target.entry(name).or_default().push(columns(entry));
+                by_target.entry(name).or_default().push(delivery);
                 count += 1;
             }
             let now = self.clock.now();
             for (name, group) in by_target {
                 if let Some(target) = self.target(&name) {
-                    target.push_stored(group, now);
+                    target.push_stored(&group, now);
                 }
             }
             cursor = next;
@@ -81,7 +80,7 @@ impl Router {
             }
         }
         let mut batch = Batch::new();
-        let value = record::encode(&self.clock.now())?;
+        let value = message::record::encode(&self.clock.now())?;
         batch.put_key(Bytes::from_static(RUNNING_KEY), value, spool::NEVER_MS);
         let _durable = self.spool.commit(batch).await?;
         Ok(())
@@ -96,36 +95,24 @@ impl Router {
         }
     }
 
-    /// What waits for a target that a reload removed is routed again.
-    pub fn adopt(&self, gone: &Target) {
+    /// A reload removed this target: what waits there is routed again at once, what is in flight when
+    /// it comes back.
+    pub fn adopt(&self, gone: &Arc<Target>) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.push(Arc::clone(gone));
+        drop(leaving);
+        self.adopt_waiting(gone);
+    }
+
+    /// Hands what waits at a target that is gone to the decider; content stays where it is.
+    pub(super) fn adopt_waiting(&self, gone: &Target) {
         let now = self.clock.now();
         loop {
-            let ids = gone.waiting_ids(PAGE);
-            if ids.is_empty() {
+            let ids = gone.waiting_ids(PAGE).into_iter();
+            // What cannot be read now is tried again with the next sweep.
+            if ids.filter(|id| gone.hand_over(*id, &self.decider, now)).count() == 0 {
                 return;
             }
-            let orphans: Vec<_> = ids
-                .into_iter()
-                .filter_map(|id| {
-                    let queued = gone.withdraw(id);
-                    gone.finish(id);
-                    queued
-                })
-                .collect();
-            if orphans.is_empty() {
-                return;
-            }
-            self.decider.push(orphans, now);
         }
-    }
-}
-
-fn columns(entry: &Entry) -> Columns {
-    Columns {
-        id: MessageId::from_u64(entry.id),
-        body: MessageId::from_u64(entry.body),
-        due: Timestamp::from_ms(entry.due_ms),
-        expires: Timestamp::from_ms(entry.expires_ms),
-        priority: entry.priority,
     }
 }

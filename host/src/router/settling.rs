@@ -11,7 +11,7 @@ use spool::Batch;
 
 use super::Router;
 use super::receipts::awaited_key;
-use super::work::Work;
+use super::work::{Work, concerned};
 use crate::config::{ConnectorKind, OnUnknownOutcome, Receipts, Retry};
 use crate::delivery::{
     Answers, Attempt, Cause, Defer, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED,
@@ -24,7 +24,7 @@ use crate::receipt::answer::{About, Outcome};
 use crate::receipt::report::failed;
 use crate::receipt::return_path::REPORTS;
 use crate::receipt::{ACCEPTED, DELIVERED, EXPIRED, Receipt, UNDELIVERABLE};
-use crate::settle::{Rules, Settlement, expire, fail_over, settle};
+use crate::settle::{Rules, Settlement, expire, fail_over, is_begun, settle};
 use crate::target::Target;
 
 /// How long a delivery waits whose outcome could not be written.
@@ -104,6 +104,8 @@ impl Router {
             });
             if moved {
                 settling.apply(queued, Settlement::Again { moved });
+            } else if is_begun(&queued.delivery) {
+                target.give_back_pinned(queued);
             } else {
                 target.give_back(vec![queued]);
             }
@@ -137,7 +139,7 @@ impl<'a> Settling<'a> {
                 Defer::Connector => self.target.note_broken(self.now),
                 Defer::Temporary | Defer::Limited => self.target.note_success(),
             },
-            Attempt::Unknown { .. } => {}
+            Attempt::Unknown { .. } => self.target.note_unanswered(self.now),
         }
     }
 
@@ -169,7 +171,7 @@ impl<'a> Settling<'a> {
             retry: by_route.or(by_target).unwrap_or(&fallback),
             on_unknown,
             resend_whole,
-            is_up: &|name| self.router.is_up(name),
+            is_up: &|name| self.router.is_usable(name),
         };
         decide(&rules, self.now)
     }
@@ -313,7 +315,9 @@ impl<'a> Settling<'a> {
         work.batch.remove_entry(delivery.id.as_u64());
         if queued.message.origin.protocol != Protocol::Internal {
             let outcome = Outcome::last(state, cause, self.now);
-            work.put_answer(self.router, &About::queued(queued), &outcome)?;
+            for about in concerned(queued) {
+                work.put_answer(self.router, &about, &outcome)?;
+            }
         }
         self.synced.absorb(work);
         self.synced_next.push((Next::Finish, queued.clone()));
@@ -423,14 +427,5 @@ fn default_retry() -> Retry {
 
 /// A cause in one line.
 pub(super) fn reason(cause: &Cause) -> Arc<str> {
-    if cause.code == 0 {
-        return Arc::clone(&cause.text);
-    }
-    if cause.code >= 200 && cause.code < 600 && !cause.enhanced.is_empty() {
-        format!("{} {} {}", cause.code, cause.enhanced, cause.text).into()
-    } else if cause.code >= 200 && cause.code < 600 {
-        format!("{} {}", cause.code, cause.text).into()
-    } else {
-        format!("0x{:08X} {}", cause.code, cause.text).into()
-    }
+    cause.in_words()
 }

@@ -10,7 +10,9 @@ use spool::Batch;
 
 use super::Router;
 use crate::conversation::Spoken;
-use crate::delivery::{Answers, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED, Terms};
+use crate::delivery::{
+    Answers, DECIDER, Delivery, HELD, Queued, RELEASED, STATE_HELD, STATE_SCHEDULED, Terms,
+};
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
@@ -193,4 +195,15 @@ impl Work {
         self.bodies.extend(other.bodies);
         self.claims.extend(other.claims);
     }
+}
+
+/// Whom the end of a delivery concerns: its recipient, or all of the message while it is undecided.
+pub(super) fn concerned(queued: &Queued) -> Vec<About> {
+    let undecided = queued.delivery.targets.first().is_some_and(|name| &**name == DECIDER);
+    if !undecided || *queued.delivery.route == *RELEASED {
+        return vec![About::queued(queued)];
+    }
+    let Queued { delivery, message } = queued;
+    let each = message.recipients.iter();
+    each.map(|recipient| About::recipient(message, recipient, delivery.answers)).collect()
 }

@@ -330,6 +330,31 @@ impl Spool {
         self.read_all(&ids)
     }
 
+    /// As [`Self::expired`], but only where they are: (when, id) as a cursor, and the target. A page
+    /// begins after `after`. Reads nothing from the disk.
+    #[must_use]
+    pub fn expired_ids(
+        &self,
+        now_ms: u64,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Vec<(Cursor, Arc<str>)> {
+        let index = self.core().index.read().unwrap_or_else(PoisonError::into_inner);
+        index.expired_after(now_ms, after, limit)
+    }
+
+    /// What the file system has left, asked now; [`u64::MAX`] if nobody knows.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        let core = self.core();
+        let free_bytes = match &core.options.space {
+            Some(space) => space(),
+            None => core.store.free_bytes().unwrap_or(u64::MAX),
+        };
+        core.counters.free_bytes.store(free_bytes, Ordering::Relaxed);
+        free_bytes
+    }
+
     /// How many entries are stored; cheap enough to ask before every batch.
     #[must_use]
     pub fn entries(&self) -> u64 {

@@ -40,7 +40,9 @@ pub(crate) struct Columnar {
     lines: Vec<Line>,
     states: BTreeMap<u8, BTreeSet<u64>>,
     expiring: BTreeSet<(u64, u64)>,
-    bodies: HashMap<u64, u32>,
+    /// Needs for a body beside that of the entry whose id it has: most have no other.
+    others: HashMap<u64, u32>,
+    bodies: u64,
 }
 
 impl Columnar {
@@ -68,7 +70,11 @@ impl Columnar {
         if entry.expires_ms != NEVER_MS {
             self.expiring.insert((entry.expires_ms, entry.id));
         }
-        self.pin_body(entry.body);
+        if entry.body != entry.id {
+            self.pin_body(entry.body);
+        } else if self.needs(entry.body) == 0 {
+            self.bodies += 1;
+        }
         self.entries.insert(entry.id, columns);
     }
 
@@ -89,18 +95,24 @@ impl Columnar {
             }
         }
         self.expiring.remove(&(columns.expires_ms, id));
-        if let Some(count) = self.bodies.get_mut(&columns.body) {
+        if columns.body != id
+            && let Some(count) = self.others.get_mut(&columns.body)
+        {
             *count -= 1;
             if *count == 0 {
-                self.bodies.remove(&columns.body);
+                self.others.remove(&columns.body);
             }
+        }
+        if columns.body != NO_BODY && self.needs(columns.body) == 0 {
+            self.bodies -= 1;
         }
     }
 
     /// Counts one more need for a body: an entry's, or that of evidence set aside.
     pub(crate) fn pin_body(&mut self, body: u64) {
         if body != NO_BODY {
-            *self.bodies.entry(body).or_default() += 1;
+            self.bodies += u64::from(self.needs(body) == 0);
+            *self.others.entry(body).or_default() += 1;
         }
     }
 
@@ -116,12 +128,13 @@ impl Columnar {
 
     /// How many need a body.
     pub(crate) fn needs(&self, body: u64) -> u32 {
-        self.bodies.get(&body).copied().unwrap_or(0)
+        let own = self.entries.get(&body).is_some_and(|columns| columns.body == body);
+        self.others.get(&body).copied().unwrap_or(0) + u32::from(own)
     }
 
     /// How many bodies are needed.
-    pub(crate) fn bodies(&self) -> u64 {
-        u64::try_from(self.bodies.len()).unwrap_or(u64::MAX)
+    pub(crate) const fn bodies(&self) -> u64 {
+        self.bodies
     }
 
     /// Claims entries due before `due_before_ms` for the lease, the earliest first, at most
@@ -207,6 +220,26 @@ impl Columnar {
     pub(crate) fn expired(&self, now_ms: u64, limit: usize) -> Vec<u64> {
         let past = self.expiring.range(..(now_ms.saturating_add(1), 0));
         past.take(limit).map(|&(_, id)| id).collect()
+    }
+
+    /// As [`Self::expired`] after a position, with their targets.
+    pub(crate) fn expired_after(
+        &self,
+        now_ms: u64,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Vec<(Cursor, Arc<str>)> {
+        let from = after.map_or((0, 0), |cursor| (cursor.due_ms, cursor.id.saturating_add(1)));
+        let until = (now_ms.saturating_add(1), 0);
+        if from >= until {
+            return Vec::new();
+        }
+        let past = self.expiring.range(from..until).take(limit);
+        past.filter_map(|&(due_ms, id)| {
+            let target = self.names.name(self.entries.get(&id)?.target)?;
+            Some((Cursor { due_ms, id }, Arc::clone(target)))
+        })
+        .collect()
     }
 
     /// Fills in the figures that only the index knows.

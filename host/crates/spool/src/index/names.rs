@@ -25,6 +25,10 @@ impl Names {
         self.by_name.get(name).copied()
     }
 
+    pub(super) fn name(&self, number: u32) -> Option<&Arc<str>> {
+        self.by_number.get(usize::try_from(number).ok()?)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_number.iter()
     }
