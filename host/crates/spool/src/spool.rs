@@ -315,7 +315,11 @@ impl Spool {
             let columns = self.core().index.read().unwrap_or_else(PoisonError::into_inner);
             columns.page(index, cursor, limit)
         };
-        Ok((self.read_all(&ids)?, next))
+        let entries = match (index, ids.first(), ids.last()) {
+            (Index::Id, Some(&first), Some(&last)) => self.read_between(first, last)?,
+            _ => self.read_all(&ids)?,
+        };
+        Ok((entries, next))
     }
 
     /// Entries that have expired, wherever they sit, the longest expired first.
@@ -406,6 +410,19 @@ impl Spool {
             match self.entry(id) {
                 Ok(entry) => entries.extend(entry),
                 Err(ReadError::Corrupt { .. }) => {}
+                Err(error @ ReadError::Io(_)) => return Err(error),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn read_between(&self, first: u64, last: u64) -> Result<Vec<Entry>, ReadError> {
+        let found = self.core().store.entries_between(first, last)?;
+        let mut entries = Vec::with_capacity(found.len());
+        for (id, entry) in found {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(ReadError::Corrupt { .. }) => self.set_aside(id),
                 Err(error @ ReadError::Io(_)) => return Err(error),
             }
         }

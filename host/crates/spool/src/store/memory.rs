@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Changes, Expiry, Faults, Store, StoreError};
+use super::{Between, Changes, Expiry, Faults, Store, StoreError};
 use crate::entry::{Entry, Key, NEVER_MS};
 use crate::error::ReadError;
 
@@ -78,6 +78,14 @@ impl Store for Memory {
 
     fn entry(&self, id: u64) -> Result<Option<Entry>, ReadError> {
         Ok(self.read(|image| image.entries.get(&id).cloned()))
+    }
+
+    fn entries_between(&self, first: u64, last: u64) -> Result<Between, ReadError> {
+        let read = |image: &Image| {
+            let range = image.entries.range(first..=last);
+            range.map(|(&id, entry)| (id, Ok(entry.clone()))).collect()
+        };
+        Ok(self.read(read))
     }
 
     fn body(&self, id: u64) -> Result<Option<Bytes>, ReadError> {

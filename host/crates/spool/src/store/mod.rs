@@ -46,6 +46,9 @@ pub(crate) struct Expiry {
     pub(crate) current: bool,
 }
 
+/// Ids, and the entry of each or what is wrong with it.
+pub(crate) type Between = Vec<(u64, Result<Entry, ReadError>)>;
+
 /// Why a store did not write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreError {
@@ -65,6 +68,9 @@ pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn close(&self) -> Result<(), StoreError>;
 
     fn entry(&self, id: u64) -> Result<Option<Entry>, ReadError>;
+    /// Entries from one id to another, both included, in order: one walk instead of many searches.
+    /// What is corrupt is an error in its place.
+    fn entries_between(&self, first: u64, last: u64) -> Result<Between, ReadError>;
     fn body(&self, id: u64) -> Result<Option<Bytes>, ReadError>;
     fn find(&self, key: &[u8]) -> Result<Option<Key>, ReadError>;
     /// Keys that begin with `prefix`, after `after`, in order.

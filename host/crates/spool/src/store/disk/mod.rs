@@ -14,7 +14,7 @@ use fjall::{Database, OwnedWriteBatch, PersistMode};
 use self::files::BodyFiles;
 use self::lock::DirectoryLock;
 use self::open::Spaces;
-use super::{Changes, Expiry, Store, StoreError};
+use super::{Between, Changes, Expiry, Store, StoreError};
 use crate::entry::{Entry, Key, NEVER_MS};
 use crate::error::ReadError;
 
@@ -171,6 +171,21 @@ impl Store for Disk {
             })
         };
         found.map(decode).transpose()
+    }
+
+    fn entries_between(&self, first: u64, last: u64) -> Result<Between, ReadError> {
+        let mut found = Between::new();
+        for pair in self.spaces.entries.range(first.to_be_bytes()..=last.to_be_bytes()) {
+            let (key, record) = pair.into_inner().map_err(|error| unread(&error))?;
+            let Ok(id) = <[u8; 8]>::try_from(&*key).map(u64::from_be_bytes) else { continue };
+            let entry = record::decode_entry(id, &record).map_err(|reason| ReadError::Corrupt {
+                what: "entry",
+                id: id.to_string(),
+                reason,
+            });
+            found.push((id, entry));
+        }
+        Ok(found)
     }
 
     fn body(&self, id: u64) -> Result<Option<Bytes>, ReadError> {
