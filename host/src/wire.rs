@@ -21,7 +21,7 @@ const READ_OCTETS: usize = 64 * 1024;
 
 /// A socket, encrypted or not.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
-    /// Has the kernel acknowledge at once what comes next. It forgets this after a while.
+    /// Has the kernel acknowledge at once what was read, instead of waiting for something to write.
     fn acknowledge_at_once(&self);
 }
 
@@ -78,13 +78,15 @@ pub struct Wire<S> {
     socket: S,
     output: BytesMut,
     unflushed: bool,
+    /// Something was read, and nothing written since that tells the peer.
+    unacknowledged: bool,
 }
 
 impl<S: Socket> Wire<S> {
     /// Nothing to write yet.
     #[must_use]
     pub fn new(socket: S) -> Self {
-        Self { socket, output: BytesMut::new(), unflushed: false }
+        Self { socket, output: BytesMut::new(), unflushed: false, unacknowledged: false }
     }
 
     /// Adds octets to be written; nothing is copied if nothing waits.
@@ -116,7 +118,10 @@ impl<S: Socket> Wire<S> {
     pub async fn turn(&mut self, mut input: Option<&mut BytesMut>) -> io::Result<Turn> {
         if let Some(input) = &mut input {
             input.reserve(READ_OCTETS);
-            self.socket.acknowledge_at_once();
+            // What we write acknowledges as well, and costs no call of its own.
+            if self.output.is_empty() && std::mem::take(&mut self.unacknowledged) {
+                self.socket.acknowledge_at_once();
+            }
         }
         poll_fn(|context| {
             let written = self.poll_write(context)?;
@@ -124,6 +129,7 @@ impl<S: Socket> Wire<S> {
                 && let Poll::Ready(read) = pin!(self.socket.read_buf(*input)).poll(context)
             {
                 let turn = if read? == 0 { Turn::Closed } else { Turn::Read };
+                self.unacknowledged = true;
                 return Poll::Ready(Ok(turn));
             }
             if written { Poll::Ready(Ok(Turn::Written)) } else { Poll::Pending }
@@ -148,6 +154,7 @@ impl<S: Socket> Wire<S> {
                 Poll::Ready(Ok(octets)) => {
                     self.output.advance(octets);
                     self.unflushed = true;
+                    self.unacknowledged = false;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(false),
