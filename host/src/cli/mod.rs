@@ -149,7 +149,7 @@ fn tool(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 }
 
 fn blocking(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread().thread_name("worker").enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             complain(&format!("wirepost: cannot start: {error}"));

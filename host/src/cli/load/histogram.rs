@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 /// Buckets for each doubling.
 const STEPS: u32 = 32;
 /// Buckets up to about an hour of microseconds: 32 doublings.
@@ -61,11 +63,26 @@ impl Histogram {
         self.max_micros
     }
 
+    /// What people ask for, in milliseconds.
+    #[must_use]
+    pub fn in_ms(&self) -> Value {
+        json!({
+            "p50": millis(self.quantile_micros(500)),
+            "p99": millis(self.quantile_micros(990)),
+            "p999": millis(self.quantile_micros(999)),
+            "max": millis(self.max_micros()),
+        })
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.total
     }
+}
+
+fn millis(micros: u64) -> f64 {
+    f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// Below [`STEPS`] each microsecond has its own; above, each doubling has [`STEPS`].
@@ -112,5 +129,6 @@ mod tests {
         let mut sum = Histogram::default();
         sum.merge(&histogram);
         assert_eq!((sum.total(), sum.quantile_micros(500)), (1000, p50));
+        assert_eq!(sum.in_ms()["max"], 1.0);
     }
 }

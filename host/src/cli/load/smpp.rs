@@ -386,12 +386,7 @@ impl Tally {
             "cut": self.cut,
             "seconds": seconds,
             "rate": if seconds > 0.0 { (answered_f / seconds).round() } else { 0.0 },
-            "latency_ms": {
-                "p50": millis(self.latencies.quantile_micros(500)),
-                "p99": millis(self.latencies.quantile_micros(990)),
-                "p999": millis(self.latencies.quantile_micros(999)),
-                "max": millis(self.latencies.max_micros()),
-            },
+            "latency_ms": self.latencies.in_ms(),
             "receipts": self.receipts,
         })
     }
@@ -418,10 +413,6 @@ fn for_people(result: &Value) -> String {
         field(result, "cut"),
         field(result, "receipts"),
     )
-}
-
-fn millis(micros: u64) -> f64 {
-    f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// Differs between two runs of one process too.

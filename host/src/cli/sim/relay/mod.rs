@@ -73,6 +73,9 @@ pub struct RelayArgs {
     /// Do not offer PIPELINING
     #[arg(long)]
     pub no_pipelining: bool,
+    /// Print how many messages were taken whenever it is a multiple of this
+    #[arg(long, value_name = "N")]
+    pub count_every: Option<u64>,
 }
 
 /// A part of a recipient's address, and the code that recipients with it get.

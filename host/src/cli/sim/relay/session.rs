@@ -198,11 +198,15 @@ impl Relay {
         let unanswered = self.args.never_answer || self.args.drop_after == Some(of_connection);
         let counter = if unanswered { &self.counters.unanswered } else { &self.counters.accepted };
         let number = count(counter, 1);
-        if !unanswered {
+        let told = if unanswered {
+            Ok(())
+        } else {
             count(&self.counters.recipients, open.recipients.len());
             count(&self.counters.bytes, body.len());
-        }
-        self.record(open, body, number, unanswered, peer).map_err(|error| {
+            self.tell_count(number)
+        };
+        let recorded = told.and_then(|()| self.record(open, body, number, unanswered, peer));
+        recorded.map_err(|error| {
             Reply::new(452, (4, 3, 1), "").with_text(format!("cannot write: {error}"))
         })?;
         Ok(match (self.args.never_answer, unanswered, self.args.delay) {
@@ -211,6 +215,15 @@ impl Relay {
             (.., Some(delay)) => Some(Next::Wait(delay)),
             _ => None,
         })
+    }
+
+    /// Says how many there are, as often as was asked for.
+    fn tell_count(&self, number: u64) -> std::io::Result<()> {
+        if self.args.count_every.is_none_or(|every| !number.is_multiple_of(every.max(1))) {
+            return Ok(());
+        }
+        let time_ms = self.clock.now().as_ms();
+        self.print(&json!({ "event": "count", "messages": number, "time_ms": time_ms }))
     }
 
     fn record(

@@ -130,8 +130,8 @@ impl Serving {
             Event::Response { token: RECEIPT, status, .. } if status.is_ok() => {
                 self.shared.receipts.fetch_add(1, Ordering::Relaxed);
             }
-            Event::Response { token: MESSAGE, status, .. } if status.is_ok() => {
-                self.shared.delivered.fetch_add(1, Ordering::Relaxed);
+            Event::Response { token: MESSAGE, status, latency, .. } if status.is_ok() => {
+                self.shared.count_delivered(latency);
             }
             Event::Response { status, .. } => {
                 self.shared.note(&json!({ "event": "refused", "link": self.number,
@@ -260,12 +260,7 @@ impl Serving {
         let silent = self.cut || shared.args.never_answer;
         let status = shared.status(&sm.destination.addr, now);
         let (id, receipt_id) = if status.is_ok() { shared.next_id() } else { Default::default() };
-        let counter = match status {
-            Status::ROK => &shared.accepted,
-            Status::RTHROTTLED => &shared.throttled,
-            _ => &shared.refused,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        shared.count(status);
         if !shared.args.quiet {
             self.write_record(number, sm, status, &id);
         }

@@ -88,6 +88,9 @@ pub struct SmscArgs {
     /// Do not print the messages that come
     #[arg(long)]
     pub quiet: bool,
+    /// Print how many submits were accepted whenever it is a multiple of this
+    #[arg(long, value_name = "N")]
+    pub count_every: Option<u64>,
 }
 
 /// How ids are written.

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{IdStyle, SmscArgs};
+use crate::cli::load::histogram::Histogram;
 use crate::platform::clock::Clock;
 
 /// Receipts that wait for somebody to bind who receives; the oldest are dropped.
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) throttled: AtomicU64,
     pub(super) receipts: AtomicU64,
     pub(super) delivered: AtomicU64,
+    /// How long the answers to these messages took.
+    latencies: Mutex<Histogram>,
     links: AtomicU64,
     last_id: AtomicU64,
     second: Mutex<(Option<Instant>, u32)>,
@@ -51,6 +54,7 @@ impl Shared {
             throttled: AtomicU64::new(0),
             receipts: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            latencies: Mutex::default(),
             links: AtomicU64::new(0),
             // Another run has other ids, so that a router can tell their receipts apart.
             last_id: AtomicU64::new(wall_ms().unsigned_abs() << 20),
@@ -74,6 +78,28 @@ impl Shared {
             IdStyle::Hex => (hex(), hex()),
             IdStyle::HexDec => (hex(), dec()),
             IdStyle::DecHex => (dec(), hex()),
+        }
+    }
+
+    /// Counts a message that an ESME took.
+    pub(super) fn count_delivered(&self, latency: Duration) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        lock(&self.latencies).add(latency);
+    }
+
+    /// Counts a submit; says how many were accepted, as often as was asked for.
+    pub(super) fn count(&self, status: Status) {
+        let counter = match status {
+            Status::ROK => &self.accepted,
+            Status::RTHROTTLED => &self.throttled,
+            _ => &self.refused,
+        };
+        let number = counter.fetch_add(1, Ordering::Relaxed) + 1;
+        if !status.is_ok() {
+            return;
+        }
+        if self.args.count_every.is_some_and(|every| number.is_multiple_of(every.max(1))) {
+            self.note(&json!({ "event": "count", "messages": number, "time_ms": wall_ms() }));
         }
     }
 
@@ -150,6 +176,7 @@ impl Shared {
             "refused": count(&self.refused),
             "receipts": count(&self.receipts),
             "delivered": count(&self.delivered),
+            "delivery_latency_ms": lock(&self.latencies).in_ms(),
         })
     }
 

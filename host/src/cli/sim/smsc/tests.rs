@@ -28,6 +28,7 @@ fn smsc(change: impl Fn(&mut SmscArgs)) -> SmscArgs {
         mo_count: 0,
         mo_rate: 10,
         quiet: true,
+        count_every: None,
     };
     change(&mut args);
     args
