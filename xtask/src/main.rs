@@ -19,7 +19,8 @@ cargo xtask test              all that must pass before a change lands
 cargo xtask demo [--once]     the router between two simulators, with some traffic
 cargo xtask plugins           builds all plugins for wasm32 into target/plugins
 cargo xtask interop           the router beside mail and SMS software of others
-cargo xtask bench [--short]   messages a second, processor time and latencies
+cargo xtask bench [--short]   messages a second, processor time, latencies, where the time goes
+cargo xtask bench --peers     the same beside Postfix and Kannel, and a plugin swapped under load
 cargo xtask soak [ROUNDS]     kills the router under load, again and again
 cargo xtask soak overload [--short]   gives it more than it can carry";
 
@@ -34,8 +35,7 @@ fn main() -> ExitCode {
             plugins::build().map(|folder| println!("plugins are in {}", folder.display()))
         }
         ["interop"] => interop::run(),
-        ["bench"] => bench::run(false),
-        ["bench", "--short"] => bench::run(true),
+        ["bench", words @ ..] => bench::run(words),
         ["soak"] => soak::run("10"),
         ["soak", "overload"] => overload::run(overload::Size::WHOLE),
         ["soak", "overload", "--short"] => overload::run(overload::Size::SHORT),

@@ -163,6 +163,21 @@ impl Service {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Sends it SIGINT and waits for its end; whether it came.
+    pub(crate) fn interrupt(&mut self, within: Duration) -> bool {
+        self.end("-INT", within)
+    }
+
+    /// Sends it SIGTERM and waits for its end; whether it came.
+    pub(crate) fn terminate(&mut self, within: Duration) -> bool {
+        self.end("-TERM", within)
+    }
+
+    fn end(&mut self, signal: &str, within: Duration) -> bool {
+        let asked = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        asked.is_ok() && wait_until(within, || self.ended().then_some(())).is_some()
+    }
+
     /// All that it said.
     pub(crate) fn said(&self) -> String {
         std::fs::read(&self.log)
@@ -210,9 +225,7 @@ impl Drop for Service {
             return;
         }
         // Nothing is left to do for whoever drops this, if even that fails.
-        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        let gone = asked.is_ok() && wait_until(END_WITHIN, || self.ended().then_some(())).is_some();
-        if !gone && self.child.kill().is_ok() {
+        if !self.terminate(END_WITHIN) && self.child.kill().is_ok() {
             drop(self.child.wait());
         }
     }

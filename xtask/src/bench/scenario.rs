@@ -51,7 +51,7 @@ impl Scenario {
             "log: {{ filter: warn }}
 admin: {{ http: \"127.0.0.1:{HTTP}\", socket: wirepost.sock }}
 listeners:
-  mail:  {{ smtp: {{ bind: \"127.0.0.1:{SMTP}\", allow: [\"127.0.0.0/8\"] }} }}
+  mail:  {{ smtp: {{ bind: \"127.0.0.1:{SMTP}\", allow: [\"127.0.0.0/8\"], max_connections_per_ip: 200 }} }}
   esmes: {{ smpp: {{ bind: \"127.0.0.1:{SMPP}\" }} }}
 domains:
   sms.bench.test: {{ phone: international }}
@@ -68,22 +68,52 @@ connectors:
         )
     }
 
-    /// The words of the command that sends the messages.
-    pub(super) fn load(&self, smtp: u16, smpp: u16, count: u64) -> String {
-        match (self.from, self.to) {
-            (Protocol::Smpp, _) => {
-                format!(
-                    "load smpp --json --target 127.0.0.1:{smpp} --binds 4 --window 100 --count {count} --text-octets 100"
-                )
-            }
-            (Protocol::Smtp, Protocol::Smtp) => {
-                format!(
-                    "load smtp --json --target 127.0.0.1:{smtp} --sessions 20 --count {count} --size 2048"
-                )
-            }
-            (Protocol::Smtp, Protocol::Smpp) => format!(
-                "load smtp --json --target 127.0.0.1:{smtp} --sessions 20 --count {count} --size 400 --rcpt +33612345678@sms.bench.test"
-            ),
+    /// How much of what it is loaded with.
+    pub(super) const fn shape(&self) -> Shape {
+        match self.from {
+            Protocol::Smtp => Shape { sessions: 20, window: 1, count: self.count },
+            Protocol::Smpp => Shape { sessions: 4, window: 100, count: self.count },
         }
     }
+
+    /// The words of the command that sends the messages.
+    pub(super) fn load(&self, smtp: u16, smpp: u16, shape: Shape) -> String {
+        match (self.from, self.to) {
+            (Protocol::Smpp, _) => load_smpp(smpp, shape),
+            (Protocol::Smtp, Protocol::Smtp) => load_smtp(smtp, shape),
+            (Protocol::Smtp, Protocol::Smpp) => {
+                let Shape { sessions, count, .. } = shape;
+                format!(
+                    "load smtp --json --target 127.0.0.1:{smtp} --sessions {sessions} --count {count} --size 400 --rcpt +33612345678@sms.bench.test"
+                )
+            }
+        }
+    }
+}
+
+/// How much is sent at one time, and in all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Connections.
+    pub(super) sessions: u64,
+    /// Unanswered requests on each, of those that allow more than one.
+    pub(super) window: u64,
+    /// Messages in all.
+    pub(super) count: u64,
+}
+
+/// The words of a command that sends short messages.
+pub(super) fn load_smpp(port: u16, shape: Shape) -> String {
+    let Shape { sessions, window, count } = shape;
+    format!(
+        "load smpp --json --target 127.0.0.1:{port} --binds {sessions} --window {window} --count {count} --text-octets 100"
+    )
+}
+
+/// The words of a command that sends mail of 2 KiB.
+pub(super) fn load_smtp(port: u16, shape: Shape) -> String {
+    let Shape { sessions, count, .. } = shape;
+    format!(
+        "load smtp --json --target 127.0.0.1:{port} --sessions {sessions} --count {count} --size 2048"
+    )
 }
