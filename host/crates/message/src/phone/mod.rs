@@ -40,7 +40,7 @@ pub enum PhoneError {
     )]
     International(usize),
     /// It has too few or too many digits for a national number.
-    #[error("{digits} digits: a national number of {country} has {min} to {max}")]
+    #[error("{digits} digits: a national number of {country} has {}", Span(*min, *max))]
     National {
         /// The country.
         country: Country,
@@ -54,6 +54,18 @@ pub enum PhoneError {
     /// It is national and no country is configured.
     #[error("not an international number, and no country is set for national ones")]
     NoCountry,
+}
+
+/// How many digits there may be, for people.
+struct Span(usize, usize);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(min, max) if min == max => write!(f, "{min}"),
+            Self(min, max) => write!(f, "{min} to {max}"),
+        }
+    }
 }
 
 /// A country whose dialling plan is known.

@@ -109,3 +109,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_only_length_is_told_as_one() {
+    let told = |raw, country: &str| normalize(raw, country.parse().ok()).unwrap_err().to_string();
+    assert_eq!(told("0142", "FR"), "3 digits: a national number of FR has 9");
+    assert_eq!(told("030", "DE"), "2 digits: a national number of DE has 5 to 13");
+}
