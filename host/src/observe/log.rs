@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use tracing_subscriber::Registry;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -15,6 +15,9 @@ use crate::router::Router;
 
 /// A filter that overrides the configured one, such as `wirepost=debug`.
 pub const FILTER_VARIABLE: &str = "WIREPOST_LOG";
+
+/// The libraries under the spool.
+const STORE: [&str; 2] = ["fjall", "lsm_tree"];
 
 /// The filter in place. A process has one log, as it has one standard error.
 static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
@@ -58,8 +61,37 @@ pub async fn follow(router: Arc<Router>) {
 
 /// The filter from the environment if it is one, else the configured one, which was checked.
 fn filter(config: &LogConfig) -> Targets {
-    let from_environment = std::env::var(FILTER_VARIABLE).ok().and_then(|text| text.parse().ok());
-    from_environment
-        .or_else(|| config.filter.parse().ok())
-        .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO))
+    let environment = std::env::var(FILTER_VARIABLE).ok();
+    let texts = [environment.as_deref(), Some(&*config.filter), Some("info")];
+    texts.into_iter().flatten().find_map(targets).unwrap_or_default()
+}
+
+/// A filter as it is written. What the store says of its own work is left out unless it is named.
+fn targets(text: &str) -> Option<Targets> {
+    let written: Targets = text.parse().ok()?;
+    let is_chatty = written.default_level().is_some_and(|level| level > LevelFilter::WARN);
+    let unnamed = STORE.into_iter().filter(|library| is_chatty && !text.contains(library));
+    Some(unnamed.fold(written, |filter, library| filter.with_target(library, LevelFilter::WARN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_store_is_quiet_unless_it_is_asked() {
+        #[track_caller]
+        fn check(text: &str, target: &str, level: Level, expect: bool) {
+            assert_eq!(targets(text).unwrap().would_enable(target, &level), expect);
+        }
+        check("info", "wirepost::app", Level::INFO, true);
+        check("info", "fjall::db", Level::INFO, false);
+        check("info", "lsm_tree::tree", Level::WARN, true);
+        check("error", "fjall::db", Level::WARN, false);
+        check("warn,fjall=info", "fjall::db", Level::INFO, true);
+        check("debug,lsm_tree=debug", "lsm_tree::tree", Level::DEBUG, true);
+        assert!(targets("=nonsense=").is_none());
+    }
 }
