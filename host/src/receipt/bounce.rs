@@ -7,6 +7,7 @@ use message::{Address, MessageId, Ret, Timestamp};
 use super::answer::{About, Outcome};
 use super::{ACCEPTED, DELIVERED, ENROUTE, EXPIRED, REJECTED, SCHEDULED};
 use crate::config::Bounces;
+use crate::delivery::Cause;
 
 /// The notification about one recipient and the mailbox that gets it; none for the null sender: a
 /// bounce of a bounce is never made.
@@ -24,13 +25,7 @@ pub fn notification(
     let action = action(outcome)?;
     let cause = &outcome.cause;
     let status = status(outcome, action);
-    let diagnostic = if cause.code >= 200 && cause.code < 600 {
-        format!("smtp; {} {}", cause.code, cause.text)
-    } else if cause.text.is_empty() {
-        String::new()
-    } else {
-        format!("X-SMS; {}", cause.text)
-    };
+    let diagnostic = diagnostic(cause, about.recipient.address.is_mailbox());
     let original = about.recipient.original.as_deref().map_or_else(String::new, |given| {
         if given.contains(';') { given.to_owned() } else { format!("rfc822;{given}") }
     });
@@ -63,6 +58,21 @@ pub fn notification(
     Some((Bytes::from(raw), about.sender.clone()))
 }
 
+/// What the peer said, as it said it (RFC 3464 §2.3.6), or what happened.
+fn diagnostic(cause: &Cause, is_mail: bool) -> String {
+    let Cause { code, enhanced, text, .. } = cause;
+    if text.is_empty() {
+        return String::new();
+    }
+    match (is_mail, code) {
+        // The general code stands for one that the relay did not give.
+        (true, 200..600) if enhanced.ends_with(".0.0") => format!("smtp; {code} {text}"),
+        (true, 200..600) => format!("smtp; {code} {enhanced} {text}"),
+        (true, _) => format!("X-Wirepost; {text}"),
+        (false, _) => format!("X-SMS; {text}"),
+    }
+}
+
 /// What a sender of mail is told; nothing of what is neither an end nor a delay.
 const fn action(outcome: &Outcome) -> Option<Action> {
     match (outcome.state, outcome.last) {
@@ -92,4 +102,24 @@ fn status(outcome: &Outcome, action: Action) -> String {
         },
     };
     format!("{class}.{detail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diagnostic_is_what_the_peer_said() {
+        #[track_caller]
+        fn check(code: u32, enhanced: &str, text: &str, is_mail: bool, expect: &str) {
+            let cause = Cause { code, ..Cause::ours(enhanced, text) };
+            assert_eq!(diagnostic(&cause, is_mail), expect);
+        }
+        check(550, "5.1.1", "no such user", true, "smtp; 550 5.1.1 no such user");
+        check(554, "5.0.0", "no", true, "smtp; 554 no");
+        check(0, "4.4.1", "connection refused", true, "X-Wirepost; connection refused");
+        check(11, "5.1.1", "ESME_RINVDSTADR", false, "X-SMS; ESME_RINVDSTADR");
+        check(254, "4.0.0", "ESME_RX_T_APPN", false, "X-SMS; ESME_RX_T_APPN");
+        check(0, "5.0.0", "", false, "");
+    }
 }
