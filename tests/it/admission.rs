@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wirepost::app::StartError;
 use wirepost_tests::mailer::mail;
-use wirepost_tests::sms::text;
+use wirepost_tests::sms::{number, text};
 use wirepost_tests::wait::DEADLINE;
 use wirepost_tests::world::{ROUTES, config, folder, start};
 use wirepost_tests::{Esme, Mailer, Relay, Smsc, World};
@@ -153,6 +153,18 @@ impl Raw {
         self.0.read_exact(&mut body).await.unwrap();
         Some(((word(4), word(8)), word(12)))
     }
+}
+
+#[tokio::test]
+async fn a_submit_to_nobody_is_refused_although_a_route_takes_all_numbers() {
+    let (world, _relay, smsc) = world().await;
+    let shop = world.shop().await;
+    let nobody = Sm { destination: number(""), ..text("33612345678", "hello") };
+    assert_eq!(shop.submit(nobody).await, (Status::RINVDSTADR, String::new()));
+    let (status, _) = shop.submit(text("33612345678", "hello")).await;
+    assert_eq!(status, Status::ROK);
+    assert_eq!(smsc.wait(1).await.len(), 1);
+    world.wait_empty().await;
 }
 
 #[tokio::test]

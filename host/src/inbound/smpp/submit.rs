@@ -121,8 +121,22 @@ impl Submitter<'_> {
         given: &Address,
         wish: Wish,
     ) -> Result<Recipient, Refusal> {
+        if given.addr.is_empty() {
+            return Err(nobody());
+        }
         let recipient = Recipient::new(read::address(given, self.reading.dest), wish);
         let sender = &message.sender;
         self.router.admit_recipient(self.generation, self.origin, sender, recipient, true)
+    }
+}
+
+/// The refusal of an empty destination address, which some clients send when a number is missing.
+fn nobody() -> Refusal {
+    Refusal {
+        permanent: true,
+        smtp_code: 550,
+        enhanced: "5.1.3".into(),
+        smpp_status: Status::RINVDSTADR.0,
+        text: "there is no destination address".into(),
     }
 }
