@@ -72,6 +72,8 @@ async fn a_mail_arrives_octet_for_octet() {
         file: Some(file),
         notify: None,
         tls: Tls::None,
+        user: None,
+        password: None,
         json: true,
     };
     run(args).await.unwrap();

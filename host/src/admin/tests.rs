@@ -58,6 +58,8 @@ impl Node {
             file: None,
             notify: None,
             tls: Tls::None,
+            user: None,
+            password: None,
             json: true,
         };
         smtp::run(args).await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use smtp::client::{ClientConfig, CloseReason, Envelope, Event, Outcome, TlsPolicy, Verdict};
-use smtp::{MailParams, Mailbox, Notify, RcptParams, ReversePath};
+use smtp::{Credentials, MailParams, Mailbox, Notify, RcptParams, ReversePath};
 
 use crate::config::ClientTls;
 use crate::outbound::smtp::connection::{Connection, TlsSetup};
@@ -46,6 +46,12 @@ pub struct SendArgs {
     /// Whether the connection is secured; any certificate will do
     #[arg(long, value_enum, default_value_t = Tls::None)]
     pub tls: Tls,
+    /// Authenticate by this name
+    #[arg(long, value_name = "NAME", requires = "password")]
+    pub user: Option<String>,
+    /// And this password; it goes over the wire as it is unless `--tls` says otherwise
+    #[arg(long, requires = "user")]
+    pub password: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -93,6 +99,10 @@ pub async fn run(args: SendArgs) -> anyhow::Result<()> {
     let envelope = envelope(&args)?;
     let mut config = ClientConfig::new("wirepost-send");
     config.tls = args.tls.policy();
+    if let (Some(user), Some(password)) = (args.user.clone(), args.password.clone()) {
+        config.credentials = Some(Credentials { user, password });
+        config.auth_in_clear = args.tls == Tls::None;
+    }
     let tls = Some(args.tls.setup(args.to)?);
     let (net, clock, config) = (Net::system(), Clock::system(), Arc::new(config));
     let mut connection = Connection::open(&net, args.to, config, tls, clock, CONNECT_WITHIN)
