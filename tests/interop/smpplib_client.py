@@ -45,7 +45,7 @@ for message in ["hello 1", "hello 2", "prix 5 €", "привет", LONG]:
         client.send_message(
             source_addr_ton=smpplib.consts.SMPP_TON_INTL,
             source_addr_npi=smpplib.consts.SMPP_NPI_ISDN,
-            source_addr="33700",
+            source_addr="33701",
             dest_addr_ton=smpplib.consts.SMPP_TON_INTL,
             dest_addr_npi=smpplib.consts.SMPP_NPI_ISDN,
             destination_addr="33612345678",

@@ -121,7 +121,7 @@ pub(crate) fn ports_are_free(ports: &[u16]) -> Result<()> {
     Ok(())
 }
 
-/// Asks an HTTP server on the loopback address for a path; the body if it answered 200.
+/// Asks an HTTP server on the loopback address for a path; the body if it answered 2xx.
 pub(crate) fn http(port: u16, path: &str) -> Option<String> {
     use std::io::{Read, Write};
     let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -131,7 +131,7 @@ pub(crate) fn http(port: u16, path: &str) -> Option<String> {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    head.starts_with("HTTP/1.1 2").then(|| body.to_owned())
 }
 
 /// A process that is ended with this value.
