@@ -31,7 +31,9 @@ pub fn another_build_of(bytes: &[u8], mark: u8) -> Vec<u8> {
     other
 }
 
-fn built() -> PathBuf {
+/// Where they are.
+#[must_use]
+pub fn built() -> PathBuf {
     let folder = std::env::var_os("WIREPOST_PLUGINS").map(PathBuf::from);
     folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins"))
 }

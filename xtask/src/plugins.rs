@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail};
 use crate::process::{cargo, found, now, output, root, run, target, try_run};
 
 const TRIPLE: &str = "wasm32-unknown-unknown";
-/// Workspaces of plugins: those that come with Wirepost, and those that tests torture it with.
-const WORKSPACES: [&str; 2] = ["plugins", "tests/plugins"];
+/// Workspaces of plugins: those that come with Wirepost, those that tests torture it with, and one
+/// that shows how to write them.
+const WORKSPACES: [&str; 3] = ["plugins", "tests/plugins", "examples/plugin-authoring/opt-out"];
 /// Where Debian's `lld-*` packages put the linker.
 const LINKERS: [&str; 3] =
     ["/usr/lib/llvm-22/bin/wasm-ld", "/usr/lib/llvm-21/bin/wasm-ld", "/usr/bin/wasm-ld-22"];
