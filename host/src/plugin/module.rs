@@ -215,7 +215,11 @@ fn validate(octets: &[u8]) -> Result<(), LoadError> {
         guarded(|| Validator::new_with_features(features).validate_all(octets).map(|_types| ()));
     match validated {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => refuse(format!("this is not a WebAssembly module: {error}")),
+        // Some of its texts have several lines; a log record has one.
+        Ok(Err(error)) => {
+            let words: Vec<_> = error.to_string().split_whitespace().map(str::to_owned).collect();
+            refuse(format!("this is not a WebAssembly module: {}", words.join(" ")))
+        }
         Err(panic) => refuse(format!("this is not a WebAssembly module: {panic}")),
     }
 }

@@ -10,6 +10,7 @@ fn check(octets: &Bytes, step: LoadStep, part: &str) {
     let error = Module::read(octets, None).unwrap_err();
     assert_eq!(error.step, step, "{error}");
     assert!(error.to_string().contains(part), "{error}");
+    assert_eq!(error.to_string().lines().count(), 1, "one log record is one line: {error}");
 }
 
 #[test]
