@@ -123,6 +123,10 @@ impl Reloader {
                 };
                 let Some(request) = request else { return };
                 let report = self.reload(&request).await;
+                let report = match report {
+                    None if !request.dry_run => self.mended(&last),
+                    report => report,
+                };
                 labels.send_replace(self::labels(&self.router.generation()));
                 if let Some(report) = &report
                     && !request.dry_run
@@ -164,6 +168,16 @@ impl Reloader {
                 Some(self.report(false, lines))
             }
         }
+    }
+
+    /// What is told when a change that was refused has been taken back: what is on disk runs.
+    fn mended(&self, last: &Mutex<Option<Report>>) -> Option<Report> {
+        let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|last| last.ok) {
+            return None;
+        }
+        tracing::info!(event = "reload.mended", "what was refused is as it was");
+        Some(self.report(true, vec!["nothing changed; what was refused is as it was".to_owned()]))
     }
 
     /// Reads, checks and compiles everything; nothing is touched.

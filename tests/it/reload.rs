@@ -87,6 +87,21 @@ async fn a_broken_configuration_is_refused_with_its_place_and_the_last_good_one_
 }
 
 #[tokio::test]
+async fn a_mistake_that_is_taken_back_is_not_held_against_anybody() {
+    let two = Two::start().await;
+    two.world.write_config("routes: [");
+    let reload = &two.world.app().reload;
+    assert!(!reload.reload(false).await.ok);
+    assert!(!reload.last().unwrap().ok);
+    two.world.write_config(&two.config("smsc-a"));
+    assert!(reload.reload(true).await.ok);
+    assert!(!reload.last().unwrap().ok, "a dry run changes nothing");
+    let report = reload.reload(false).await;
+    assert!(report.ok && report.generation == 1, "{report:?}");
+    assert!(reload.last().unwrap().ok);
+}
+
+#[tokio::test]
 async fn what_needs_a_restart_is_refused_by_name() {
     let two = Two::start().await;
     let moved = two.config("smsc-b").replace("path: spool", "path: elsewhere");
