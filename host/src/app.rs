@@ -17,7 +17,8 @@ use crate::config::{
     SpoolPlace,
 };
 use crate::generation::Generation;
-use crate::observe::journal::Journal;
+use crate::observe::journal::{self, Journal};
+use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
@@ -182,6 +183,7 @@ impl App {
             Some(spool) => spool,
             None => open_spool(&config)?,
         };
+        log::use_key(log::key::of(&spool).await?);
         let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
         let plugins = PluginSet::start(spool.clone(), &machine, Arc::clone(&targets))
             .map_err(anyhow::Error::from)?;
@@ -210,7 +212,7 @@ impl App {
         let waiting = router.recover().await?;
         tracing::info!(event = "spool.recovered", waiting);
         router.tasks.spawn("decider", Arc::clone(&router).run_decider());
-        router.tasks.spawn("log", crate::observe::log::follow(Arc::clone(&router)));
+        router.tasks.spawn("log", log::follow(Arc::clone(&router)));
         router.tasks.spawn("sweeper", Arc::clone(&router).run_sweeper());
         let mut connectors = Connectors::default();
         connectors.fit(&router, &config);
@@ -362,12 +364,8 @@ fn monotonic() -> Instant {
 
 fn open_journal(config: &Config, clock: &Clock) -> Result<Journal, StartError> {
     let Some(journal) = &config.journal else { return Ok(Journal::none()) };
-    let options = crate::observe::journal::Options {
-        folder: journal.path.clone(),
-        segment_bytes_max: journal.file_bytes_max,
-        total_bytes_max: journal.file_bytes_max.saturating_mul(u64::from(journal.files_max)),
-        keep: None,
-    };
+    let options =
+        journal::Options { folder: journal.path.clone(), limits: journal::Limits::from(journal) };
     let opened = Journal::open(options, clock.clone()).map_err(|error| {
         anyhow::anyhow!("the journal cannot be written at {}: {error}", journal.path.display())
     })?;

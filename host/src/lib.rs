@@ -21,8 +21,10 @@ pub mod receipt;
 
 pub mod router;
 pub mod delivery;
+pub mod ledger;
 pub mod config;
 pub mod generation;
+pub mod rehearsal;
 pub mod reload;
 pub mod app;
 pub mod platform;

@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::app::Connectors;
 use crate::config::{self, CheckOptions, Config};
 use crate::generation::Generation;
+use crate::platform::clock::Clock;
 use crate::platform::watch::{Watch, Watched};
 use crate::plugins::PluginSet;
+use crate::rehearsal::Rehearsal;
 use crate::route::RouteTable;
 use crate::router::Router;
 
@@ -148,8 +150,10 @@ impl Reloader {
     async fn reload(&mut self, request: &Request) -> Option<Report> {
         match self.build().await {
             Ok(None) => None,
-            Ok(Some((generation, lines))) => {
+            Ok(Some((generation, mut lines))) => {
                 if request.dry_run {
+                    let config = Arc::clone(&generation.config);
+                    lines.extend(rehearsed(config, &self.router.clock).await);
                     return Some(self.report(true, lines));
                 }
                 let number = generation.number;
@@ -222,6 +226,9 @@ impl Reloader {
         let config = Arc::clone(&generation.config);
         let gone = self.router.install(generation);
         self.connectors.fit(&self.router, &config);
+        if let Some(journal) = &config.journal {
+            self.router.journal.set_limits(journal.into());
+        }
         for target in gone {
             self.router.adopt(&target);
         }
@@ -235,6 +242,32 @@ impl Reloader {
         let generation = self.router.generation().number;
         Report { ok, generation, at: now.to_string(), lines }
     }
+}
+
+/// What came of the configuration's tests, a line for each that is not met.
+async fn rehearsed(config: Arc<Config>, clock: &Clock) -> Vec<String> {
+    if config.tests.is_empty() {
+        return Vec::new();
+    }
+    let rehearsal = match Rehearsal::open(Arc::clone(&config), clock.clone()).await {
+        Ok(rehearsal) => rehearsal,
+        Err(error) => return vec![format!("its tests could not be run: {error}")],
+    };
+    let mut lines = Vec::new();
+    for case in &config.tests {
+        let verdict = rehearsal.run(case).await;
+        for difference in &verdict.differences {
+            let (name, place) = (&verdict.name, &verdict.place);
+            let (what, expected, got) = (difference.what, &difference.expected, &difference.got);
+            lines.push(format!(
+                "test FAILED: {name} ({place}): {what}: expected {expected}, got {got}"
+            ));
+        }
+    }
+    if lines.is_empty() {
+        lines.push(format!("all its {} tests are met", config.tests.len()));
+    }
+    lines
 }
 
 /// What to watch for this configuration: its files, its folders, the plugin folder.

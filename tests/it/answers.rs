@@ -110,7 +110,8 @@ async fn a_delay_is_told_once_to_who_asked_or_said_nothing() {
         send(&mut mailer, "<alice@example.org> ENVID=QQ2", &to, &mail("Hi", "x")).await;
     }
     send(&mut mailer, "<>", "<0612345679@sms.test>", b"X: y\r\n\r\nz\r\n").await;
-    let mut told: Vec<String> = relay.wait(2).await.iter().map(|mail| mail.text()).collect();
+    let mut told: Vec<String> =
+        relay.wait(2).await.iter().map(wirepost_tests::relay::Mail::text).collect();
     told.sort_by_key(|text| text.contains("0612345671"));
     for (text, number) in told.iter().zip(["0612345670", "0612345671"]) {
         check_text(

@@ -22,12 +22,14 @@ fn after_a_crash_everything_acknowledged_arrives() {
     for _ in 0..rounds {
         stand.kill_after(dice.below(1_500), router).unwrap();
         router = stand.router(&[]).unwrap();
+        stand.audit().unwrap();
     }
     let toll = stand.settle(load).unwrap();
     println!("{toll:?}");
     assert_eq!(toll.unexplained, 0, "{toll:?}");
     assert!(toll.acknowledged > 100 * rounds, "{toll:?}");
-    drop(router);
+    stand.audit().unwrap();
+    stand.audit_the_dead(router).unwrap();
 }
 
 #[test]
@@ -48,5 +50,5 @@ fn after_a_failed_sync_the_router_ends_and_a_crash_loses_nothing_acknowledged() 
     let toll = stand.settle(load).unwrap();
     println!("{toll:?}");
     assert_eq!(toll.unexplained, 0, "{toll:?}");
-    drop(router);
+    stand.audit_the_dead(router).unwrap();
 }

@@ -31,13 +31,14 @@ async fn a_mail_client_that_waits_is_told_to_come_again_and_one_in_the_middle_is
     busy.say("RCPT TO:<b@example.com>").await;
     assert!(busy.say("DATA").await.starts_with("354"));
     busy.write(b"Subject: in the middle\r\n\r\n").await;
-    let stopping = tokio::spawn(world.stop());
+    let mut stopping = tokio::task::JoinSet::new();
+    stopping.spawn(world.stop());
     assert!(idle.reply().await.starts_with("421"));
     busy.write(b"of it\r\n.\r\n").await;
     let reply = busy.reply().await;
     assert!(reply.starts_with("250"), "{reply}");
     assert!(busy.reply().await.starts_with("421"));
-    let folder = stopping.await.unwrap();
+    let folder = stopping.join_next().await.unwrap().unwrap();
     let world = World::start_in(folder).await;
     relay.wait(1).await;
     world.wait_empty().await;

@@ -317,6 +317,28 @@ routes:
         self.kills_ms.push(peers.smsc.newest_ms.max(peers.relay.newest_ms));
     }
 
+    /// Audits the running router: its books must balance, and no id may be missing.
+    ///
+    /// # Errors
+    /// They do not: with what `wirepost audit` says.
+    pub fn audit(&self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("audit").arg("--config").arg(self.yaml());
+        audited(&mut command)
+    }
+
+    /// Kills the router and audits what it left.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub fn audit_the_dead(&self, router: Router) -> Result<()> {
+        drop(router);
+        let mut command = Command::new(&self.binary);
+        let place = self.place.path();
+        command.arg("audit").arg("--spool").arg(place.join("spool"));
+        audited(command.arg("--journal").arg(place.join("journal")))
+    }
+
     /// Waits until everything that was acknowledged has arrived, and counts.
     ///
     /// # Errors
@@ -417,6 +439,13 @@ impl Dice {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % end.max(1)).unwrap_or(0)
     }
+}
+
+fn audited(command: &mut Command) -> Result<()> {
+    let output = command.output().context("cannot run the audit")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 fn free_port() -> Result<u16> {

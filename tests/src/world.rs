@@ -4,10 +4,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 use wirepost::app::{App, Options, StartError};
 use wirepost::platform::clock::Clock;
+use wirepost::router::Router;
 
 use crate::esme::Esme;
 use crate::mailer::Mailer;
@@ -51,8 +53,11 @@ impl World {
 
     /// Stops it and leaves the folder.
     pub async fn stop(mut self) -> TempDir {
-        self.app.take().unwrap().stop(None).await;
-        self.folder
+        let app = self.app.take().unwrap();
+        let router = Arc::clone(&app.router);
+        app.stop(None).await;
+        check_books(&router);
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
     /// The program.
@@ -124,6 +129,20 @@ impl World {
         })
         .await;
     }
+}
+
+impl Drop for World {
+    /// Whatever a test did, everything that came in is accounted for, at any moment.
+    fn drop(&mut self) {
+        if let Some(app) = self.app.as_ref().filter(|_| !std::thread::panicking()) {
+            check_books(&app.router);
+        }
+    }
+}
+
+fn check_books(router: &Router) {
+    let ledger = router.ledger();
+    assert!(ledger.is_balanced(), "not everything is accounted for: {ledger:#?}");
 }
 
 /// A folder with this configuration.

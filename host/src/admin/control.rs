@@ -10,9 +10,10 @@ use message::MessageId;
 use serde::Deserialize;
 
 use super::failure::Failure;
-use super::{Shared, orders, queue, status};
+use super::{Shared, events, orders, queue, status};
 use crate::observe::event::Event;
 use crate::reload::Report;
+use crate::router;
 
 /// What the socket answers.
 pub(super) fn routes(shared: Shared) -> axum::Router {
@@ -20,6 +21,8 @@ pub(super) fn routes(shared: Shared) -> axum::Router {
         .route("/status", get(status))
         .route("/reload", post(reload))
         .route("/trace/{id}", get(trace))
+        .route("/events", get(events::events))
+        .route("/audit", get(audit))
         .route("/queue", get(queue::list))
         .route("/queue/why", get(queue::why))
         .route("/queue/retry", post(queue::retry_all))
@@ -58,11 +61,7 @@ async fn trace(
     Path(id): Path<String>,
 ) -> Result<Json<Vec<Event>>, Failure> {
     let id = parse_id(&id)?;
-    let Some(reader) = shared.router.journal.reader() else {
-        return Err(Failure::missing(
-            "no journal is kept: add `journal: { path: journal }` to the configuration and start again",
-        ));
-    };
+    let Some(reader) = shared.router.journal.reader() else { return Err(no_journal()) };
     let journal = shared.router.journal.clone();
     blocking(move || {
         journal.flush();
@@ -74,6 +73,19 @@ async fn trace(
         Ok(Json(story))
     })
     .await
+}
+
+pub(super) fn no_journal() -> Failure {
+    Failure::missing(
+        "no journal is kept: add `journal: { path: journal }` to the configuration and start again",
+    )
+}
+
+async fn audit(State(shared): State<Shared>) -> Result<Json<router::Audit>, Failure> {
+    let router = &shared.router;
+    let (journal, reader) = (&router.journal, router.journal.reader());
+    let audited = router::audit(&router.spool, reader, journal, &router.clock).await;
+    audited.map(Json).map_err(|error| Failure::ours(format!("the journal: {error:#}")))
 }
 
 pub(super) fn parse_id(text: &str) -> Result<MessageId, Failure> {

@@ -142,6 +142,10 @@ impl Gauges {
             parked,
         )?;
         gauge(encoder, "tasks", "Sessions, connections and loops that run", tasks)?;
+        let help = "What came in and is accounted for nowhere; 0 is right";
+        let difference = ConstGauge::new(router.ledger().difference);
+        let metric = MetricType::Gauge;
+        difference.encode(encoder.encode_descriptor("ledger_imbalance", help, None, metric)?)?;
         if let Some(bytes) = resident_bytes() {
             gauge(encoder, "memory_bytes", "Resident memory", bytes)?;
         }

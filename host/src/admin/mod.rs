@@ -5,6 +5,7 @@ mod control;
 mod status;
 mod queue;
 mod orders;
+mod events;
 mod failure;
 mod watch;
 mod gauges;

@@ -181,6 +181,59 @@ async fn a_target_is_suspended_and_a_job_changes_what_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_read_from_where_the_last_page_ended() {
+    let node = Node::start().await;
+    node.send("carol@held.example.org").await;
+    let page = node.place.get("/events?limit=2").await.unwrap();
+    let names = |page: &Value| {
+        let events = page["events"].as_array().unwrap().iter();
+        events.map(|event| event["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&page), ["started", "accepted"]);
+    assert_eq!((&page["gap"], &page["next"]), (&Value::Bool(false), &page["events"][1]["cursor"]));
+    let next = page["next"].as_str().unwrap();
+    let rest = node.place.get(&with_query("/events", &[("from", Some(next))])).await.unwrap();
+    assert_eq!(names(&rest), ["held"]);
+    let id = page["events"][1]["id"].as_str().unwrap();
+    let about = node.place.get(&with_query("/events", &[("id", Some(id))])).await.unwrap();
+    assert_eq!(names(&about), ["accepted", "held"]);
+    let end = node.place.get("/events?from=end").await.unwrap();
+    assert_eq!((names(&end), &end["next"]), (Vec::new(), &rest["next"]));
+    let old = node.place.get("/events?from=1:5").await.unwrap();
+    assert_eq!((&old["gap"], names(&old).len()), (&Value::Bool(true), 3));
+    Node::refused(node.place.get("/events?from=5").await, 400, "`start`");
+    node.app.stop(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_are_open_to_an_operator() {
+    let node = Node::start().await;
+    node.send("carol@held.example.org").await;
+    let audit = node.place.get("/audit").await.unwrap();
+    assert_eq!(audit["balanced"], true);
+    assert_eq!(audit["ledger"]["doors"]["mail"]["accepted"], 1);
+    assert_eq!(audit["ledger"]["sums"]["held"], 1);
+    assert_eq!(audit["journal"]["missing_count"], 0);
+    let id = id_of(&node.place.get("/queue?state=held").await.unwrap());
+    node.place.post(&format!("/queue/{id}/delete")).await.unwrap();
+    let audit = node.place.get("/audit").await.unwrap();
+    assert_eq!(audit["ledger"]["targets"]["@held"]["removed"], 1);
+    assert_eq!(audit["balanced"], true);
+    // Somebody takes an entry away and says nothing.
+    node.send("carol@held.example.org").await;
+    let id: u64 = id_of(&node.place.get("/queue?state=held").await.unwrap()).parse().unwrap();
+    let mut batch = spool::Batch::new();
+    batch.remove_entry(id);
+    let _durable = node.app.router.spool.commit(batch).await.unwrap();
+    let audit = node.place.get("/audit").await.unwrap();
+    assert_eq!((&audit["balanced"], &audit["ledger"]["difference"]), (&false.into(), &1.into()));
+    assert_eq!(audit["journal"]["missing"], serde_json::json!([id.to_string()]));
+    let metrics = node.http("localhost", "/metrics").await;
+    assert!(metrics.contains("wirepost_ledger_imbalance 1\n"), "{metrics}");
+    node.app.stop(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_that_make_no_sense_are_told_so() {
     let node = Node::start().await;
     let get = |path| node.place.get(path);

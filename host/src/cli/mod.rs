@@ -6,9 +6,12 @@ pub mod control;
 pub mod status;
 pub mod reload;
 pub mod trace;
+pub mod events;
+pub mod audit;
 pub mod queue;
 pub mod check;
 pub mod explain;
+pub mod test;
 pub mod plugin;
 pub mod load;
 pub mod send;
@@ -57,11 +60,17 @@ enum Command {
     Status(status::StatusArgs),
     /// Tell what happened to a message.
     Trace(trace::TraceArgs),
+    /// Show what happens to all messages.
+    Events(events::EventsArgs),
+    /// Prove that everything that came in is accounted for.
+    Audit(audit::AuditArgs),
     /// Show what waits, and do something about it.
     #[command(subcommand)]
     Queue(queue::Queue),
     /// Explain where the routes send a message.
     Explain(explain::ExplainArgs),
+    /// Run the tests of a configuration.
+    Test(test::TestArgs),
     /// Make, check and try plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -112,10 +121,13 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Test(args) => blocking(test::run(args)),
         Command::Run(args) => blocking(run::run(args)),
         Command::Reload(args) => blocking(reload::run(args)),
         Command::Status(args) => blocking(status::run(args)),
         Command::Trace(args) => blocking(trace::run(args)),
+        Command::Events(args) => blocking(events::run(args)),
+        Command::Audit(args) => blocking(audit::run(args)),
         Command::Queue(queue) => blocking(queue::run(queue)),
         Command::Plugin(command) => blocking(plugin::run(command)),
         Command::Send(Send::Smtp(args)) => tool(send::smtp::run(args)),

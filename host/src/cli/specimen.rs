@@ -72,6 +72,11 @@ fn recipient(config: &Config, text: &str, protocol: Protocol) -> Result<Recipien
     if protocol != Protocol::Smtp {
         return Ok(Recipient::new(Address::guess(text), Wish::FINAL));
     }
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit()) {
+        // A number without a domain is a number.
+        return Ok(Recipient::new(Address::guess(text), Wish::FAILURE));
+    }
     match config.domains.resolve(text) {
         Resolved::Mailbox => Ok(Recipient::new(Address::mailbox(text), Wish::FAILURE)),
         Resolved::Number(number) => {

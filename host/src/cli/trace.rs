@@ -32,8 +32,6 @@ fn for_people(story: &Value, about: MessageId) -> String {
     let mut text = String::new();
     let mut last_id = about.to_string();
     for event in story.as_array().unwrap_or(&empty) {
-        let at =
-            event.get("at").and_then(Value::as_u64).map_or(Timestamp::NEVER, Timestamp::from_ms);
         let id = field(event, "id");
         if id != last_id {
             let of = field(event, "of");
@@ -41,21 +39,27 @@ fn for_people(story: &Value, about: MessageId) -> String {
             text.push_str(&format!("{id}{of}\n"));
             last_id = id;
         }
-        text.push_str(&format!("  {at}  {:<10}", field(event, "event")));
-        for name in event.as_object().into_iter().flat_map(|fields| fields.keys()) {
-            if matches!(name.as_str(), "at" | "id" | "of" | "event") {
-                continue;
-            }
-            let value = match (name.as_str(), event.get(name).and_then(Value::as_u64)) {
-                ("next", Some(ms)) => Timestamp::from_ms(ms).to_string(),
-                _ => field(event, name),
-            };
-            if !value.is_empty() {
-                let quote = if value.contains(' ') { "\"" } else { "" };
-                text.push_str(&format!(" {name}={quote}{value}{quote}"));
-            }
+        text.push_str(&format!("  {}\n", told(event)));
+    }
+    text
+}
+
+/// One event without its id: the time, what happened, and what belongs to it.
+pub(super) fn told(event: &Value) -> String {
+    let at = event.get("at").and_then(Value::as_u64).map_or(Timestamp::NEVER, Timestamp::from_ms);
+    let mut text = format!("{at}  {:<10}", field(event, "event"));
+    for name in event.as_object().into_iter().flat_map(|fields| fields.keys()) {
+        if matches!(name.as_str(), "at" | "id" | "of" | "event" | "cursor") {
+            continue;
         }
-        text.push('\n');
+        let value = match (name.as_str(), event.get(name).and_then(Value::as_u64)) {
+            ("next", Some(ms)) => Timestamp::from_ms(ms).to_string(),
+            _ => field(event, name),
+        };
+        if !value.is_empty() {
+            let quote = if value.contains(' ') { "\"" } else { "" };
+            text.push_str(&format!(" {name}={quote}{value}{quote}"));
+        }
     }
     text
 }

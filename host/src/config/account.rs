@@ -37,6 +37,8 @@ pub struct Account {
     pub receipts_ttl: Duration,
     /// Receipts that may wait for it; beyond that the oldest are discarded.
     pub receipts_max: u32,
+    /// How long query_sm tells of a message that has left us.
+    pub query_ttl: Duration,
     /// What data_coding 0 means in what it sends and gets.
     pub data_coding_0: Alphabet,
     /// Type of number and numbering plan for senders that come with 0/0.
@@ -125,6 +127,12 @@ static KEYS: Schema = Schema {
             "Receipts that may wait for it; beyond that the oldest are discarded.",
         )
         .or("100000"),
+        key(
+            "query_ttl",
+            Kind::Duration(0, 7 * DAY),
+            "How long query_sm tells what became of a message; 0s: only while it waits here.",
+        )
+        .or("1h"),
         key(
             "data_coding_0",
             Kind::Word(&["gsm", "latin1", "ascii", "utf8", "gsm-packed"]),
@@ -243,6 +251,7 @@ impl Account {
             queue_max: section.int(check, "queue_max"),
             receipts_ttl: section.duration(check, "receipts_ttl"),
             receipts_max: section.int(check, "receipts_max"),
+            query_ttl: section.duration(check, "query_ttl"),
             data_coding_0: section.word(check, "data_coding_0", &ALPHABETS),
             source: Numbering::read(check, section, "source"),
             dest: Numbering::read(check, section, "dest"),

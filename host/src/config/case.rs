@@ -18,7 +18,7 @@ pub struct TestCase {
     pub send: TestMessage,
     /// What must become of it.
     pub expect: Expectation,
-    /// The file and line that it stands in.
+    /// The file, line and column that it stands at.
     pub place: Arc<str>,
 }
 
@@ -69,11 +69,18 @@ pub enum Outcome {
     Dropped,
     /// It is refused.
     Rejected,
+    /// It is refused for now; the peer shall come again.
+    Deferred,
+    /// It is accepted, and looked at again later.
+    Undecided,
     /// It waits for an operator.
     Held,
     /// No route takes it.
     NoRoute,
 }
+
+/// The sender of a message that names none; what an account may send from does not concern it.
+pub const ANYBODY: &str = "test@localhost";
 
 static KEYS: Schema = Schema {
     about: "A message and what must become of it, for `wirepost test`.",
@@ -89,7 +96,7 @@ static SEND: Schema = Schema {
     keys: &[
         key("door", Kind::Name("listeners and connectors"), "Where it comes in.").required(),
         key("account", Kind::Name("accounts"), "Who sends it."),
-        key("from", Kind::Text, "The sender.").or("test@localhost"),
+        key("from", Kind::Text, "The sender.").or(ANYBODY),
         key("to", Kind::Several(&Kind::Text), "The recipients.").required(),
         key("subject", Kind::Text, "The subject of a mail."),
         key(
@@ -112,7 +119,15 @@ static EXPECT: Schema = Schema {
         key("parts", Kind::Int(1, 255), "SMS parts."),
         key(
             "outcome",
-            Kind::Word(&["sent", "dropped", "rejected", "held", "no-route"]),
+            Kind::Word(&[
+                "sent",
+                "dropped",
+                "rejected",
+                "deferred",
+                "undecided",
+                "held",
+                "no-route",
+            ]),
             "What was decided.",
         ),
     ],
@@ -121,13 +136,23 @@ static EXPECT: Schema = Schema {
 /// The key at the top of the file.
 pub(super) const TOP: Key = key("tests", Kind::Listed(&KEYS), KEYS.about);
 
-const OUTCOMES: [(&str, Outcome); 5] = [
+const OUTCOMES: [(&str, Outcome); 7] = [
     ("sent", Outcome::Sent),
     ("dropped", Outcome::Dropped),
     ("rejected", Outcome::Rejected),
+    ("deferred", Outcome::Deferred),
+    ("undecided", Outcome::Undecided),
     ("held", Outcome::Held),
     ("no-route", Outcome::NoRoute),
 ];
+
+impl Outcome {
+    /// As it is written in `expect.outcome`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        OUTCOMES.iter().find(|(_, outcome)| *outcome == self).map_or("", |(word, _)| word)
+    }
+}
 
 impl TestCase {
     /// Reads all of `tests`.
@@ -163,7 +188,7 @@ impl TestCase {
         if expect == Expectation::default() {
             check.error(node.place, format!("tests: \"{name}\" expects nothing"));
         }
-        Some(Self { name, send, expect, place: check.spell_place(node.place).into() })
+        Some(Self { name, send, expect, place: check.spell_position(node.place).into() })
     }
 }
 

@@ -297,6 +297,11 @@ impl Check {
         format!("{}:{}", file.display(), place.line)
     }
 
+    /// `routes.yaml:12:5`.
+    pub(super) fn spell_position(&self, place: Place) -> String {
+        format!("{}:{}", self.spell_place(place), place.column)
+    }
+
     /// What was found, in the order of files and lines.
     pub(super) fn into_findings(mut self) -> Vec<Finding> {
         self.notes.sort_by_key(|note| (note.place.source, note.place.line, note.place.column));

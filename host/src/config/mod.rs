@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 pub use account::{Account, BindType, SmppCredentials, SmtpCredentials};
 pub use address_template::AddressTemplate;
-pub use case::{Expectation, Outcome, TestCase, TestMessage};
+pub use case::{ANYBODY, Expectation, Outcome, TestCase, TestMessage};
 pub use check::CheckOptions;
 pub use connector::{
     ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect,
@@ -62,7 +62,8 @@ pub use scalar::{
     spell_duration, spell_size,
 };
 pub use server::{
-    AdminConfig, Bounces, JournalConfig, LogConfig, LogFormat, Node, SpoolConfig, SpoolPlace,
+    AdminConfig, Bounces, JournalConfig, LogAddresses, LogConfig, LogFormat, Node, SpoolConfig,
+    SpoolPlace,
 };
 pub use table::{Prices, Table};
 

@@ -67,6 +67,8 @@ pub struct JournalConfig {
     pub file_bytes_max: u64,
     /// Files that are kept, the one being written included.
     pub files_max: u32,
+    /// How long lines are kept, if not for as long as there is room.
+    pub keep: Option<Duration>,
 }
 
 /// `admin`: how this node is watched and steered.
@@ -85,6 +87,17 @@ pub struct LogConfig {
     pub filter: Arc<str>,
     /// How a record looks.
     pub format: LogFormat,
+    /// What it shows of phone numbers and mailboxes.
+    pub addresses: LogAddresses,
+}
+
+/// What a log record shows of phone numbers and mailboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogAddresses {
+    /// A keyed hash, and the last two digits or the domain.
+    Hashed,
+    /// All of it.
+    Plain,
 }
 
 /// How a log record looks.
@@ -183,6 +196,11 @@ static JOURNAL: Schema = Schema {
             "Files that are kept; the oldest go when all take more than so many full ones.",
         )
         .or("10"),
+        key(
+            "keep",
+            Kind::Duration(HOUR, 3650 * DAY),
+            "Files whose last line is older go; without it, only for want of room.",
+        ),
     ],
 };
 
@@ -199,6 +217,7 @@ static LOG: Schema = Schema {
     keys: &[
         key("filter", Kind::Text, "Which records: `error`, `warn`, `info`, `debug`, `trace`, or by module: `wirepost=debug,info`.").or("info"),
         key("format", Kind::Word(&["human", "json"]), "One line for people, or one JSON object.").or("human").restart(),
+        key("addresses", Kind::Word(&["hashed", "plain"]), "Phone numbers and mailboxes: a keyed hash with the last two digits or the domain, or as they are.").or("hashed"),
     ],
 };
 
@@ -305,6 +324,7 @@ impl JournalConfig {
             path: section.opt_path(check, "path").unwrap_or_default(),
             file_bytes_max: section.size(check, "file_max"),
             files_max: section.int(check, "files_max"),
+            keep: section.opt_duration(check, "keep"),
         })
     }
 }
@@ -347,6 +367,11 @@ impl LogConfig {
                 check,
                 "format",
                 &[("human", LogFormat::Human), ("json", LogFormat::Json)],
+            ),
+            addresses: section.word(
+                check,
+                "addresses",
+                &[("hashed", LogAddresses::Hashed), ("plain", LogAddresses::Plain)],
             ),
         }
     }

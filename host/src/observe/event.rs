@@ -144,6 +144,16 @@ pub enum What {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         late: bool,
     },
+    /// A run of the router began. Its id is 0, as that of everything about no message.
+    Started {
+        /// Whether the run before ended in order. If not, its last lines may be missing.
+        in_order: bool,
+    },
+    /// Lines are missing here: the disk did not keep up, or failed.
+    Lost {
+        /// How many.
+        events: u64,
+    },
     /// It was made by us: a fork, a receipt, a bounce.
     Born {
         /// What it is.

@@ -35,6 +35,8 @@ pub struct Plan {
     pub refused: Vec<Refused>,
     /// Recipients that were dropped by rule: they count as taken.
     pub dropped: usize,
+    /// Recipients of copies that nothing takes: a refusal of them concerns nobody.
+    pub lost: usize,
 }
 
 /// A refusal of one recipient.
@@ -107,8 +109,12 @@ impl Planner<'_> {
                 let _chosen_by: &Arc<str> = plugin;
                 self.deliver(plan, origin, leg, recipient, way);
             }
-            Fate::Reject(reply) => refuse(plan, leg, recipient, reply.clone(), false),
-            Fate::Defer(reply, _) => refuse(plan, leg, recipient, reply.clone(), true),
+            Fate::Reject(reply) => {
+                self.refuse(plan, (origin, leg), recipient, (reply.clone(), false));
+            }
+            Fate::Defer(reply, _) => {
+                self.refuse(plan, (origin, leg), recipient, (reply.clone(), true));
+            }
             Fate::Drop(reason) => self.drop_it(plan, origin, leg, reason),
             Fate::Hold(reason) if self.may_hold => {
                 self.hold(plan, origin, leg, recipient, reason);
@@ -139,9 +145,13 @@ impl Planner<'_> {
                 let about = About::recipient(&leg.message, recipient, leg.answers);
                 plan.outcomes.push((about, Outcome::last(state, cause, self.now)));
             }
-            RouteDecision::Reject { reply, .. } => refuse(plan, leg, recipient, reply, false),
+            RouteDecision::Reject { reply, .. } => {
+                self.refuse(plan, (origin, leg), recipient, (reply, false));
+            }
             RouteDecision::Hold { reason, .. } => self.hold(plan, origin, leg, recipient, &reason),
-            RouteDecision::NoRoute => refuse(plan, leg, recipient, no_route(), false),
+            RouteDecision::NoRoute => {
+                self.refuse(plan, (origin, leg), recipient, (no_route(), false));
+            }
         }
     }
 
@@ -158,12 +168,12 @@ impl Planner<'_> {
         way.targets.retain(|name| **name != *leg.message.origin.door);
         let Some(kind) = way.targets.iter().find_map(|name| self.generation.target_kind(name))
         else {
-            return refuse(plan, leg, recipient, no_route(), false);
+            return self.refuse(plan, (origin, leg), recipient, (no_route(), false));
         };
         way.targets.retain(|name| self.generation.target_kind(name) == Some(kind));
         // A copy cannot be refused, so it goes even where there is no room.
         if leg.answers != Answers::Copy && !way.targets.iter().any(|name| (self.has_room)(name)) {
-            return refuse(plan, leg, recipient, queue_full(), true);
+            return self.refuse(plan, (origin, leg), recipient, (queue_full(), true));
         }
         let options = match way.route {
             Some(route) => Arc::clone(&route.options),
@@ -193,7 +203,7 @@ impl Planner<'_> {
             Err(reply) if is_from_smsc(&leg.message) => {
                 self.hold(plan, origin, leg, recipient, &reply.text);
             }
-            Err(reply) => refuse(plan, leg, recipient, reply, false),
+            Err(reply) => self.refuse(plan, (origin, leg), recipient, (reply, false)),
         }
     }
 
@@ -353,6 +363,25 @@ impl Planner<'_> {
         plan.held.push((delivery, Arc::clone(&leg.message)));
     }
 
+    fn refuse(
+        &self,
+        plan: &mut Plan,
+        (origin, leg): (MessageId, &Leg),
+        recipient: &Recipient,
+        (reply, temporary): (Reply, bool),
+    ) {
+        if leg.answers == Answers::Copy {
+            let to = &recipient.address;
+            let reason = format!("a copy for {to} that nothing takes: {}", reply.text);
+            let what = What::Dropped { reason: reason.into() };
+            plan.events.push(Event::about(self.now, leg.message.id, origin, what));
+            plan.lost += 1;
+            return;
+        }
+        let about = About::recipient(&leg.message, recipient, leg.answers);
+        plan.refused.push(Refused { reply, temporary, about });
+    }
+
     fn drop_it(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, reason: &Arc<str>) {
         let what = What::Dropped { reason: Arc::clone(reason) };
         plan.events.push(Event::about(self.now, leg.message.id, origin, what));
@@ -361,6 +390,13 @@ impl Planner<'_> {
 }
 
 impl Plan {
+    /// Recipients of all legs together, whatever becomes of them.
+    #[must_use]
+    pub fn units(&self) -> usize {
+        let here = self.deliveries.len() + self.held.len();
+        here + self.refused.len() + self.dropped + self.lost
+    }
+
     /// Whether nothing of the message was taken.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -382,14 +418,6 @@ impl Plan {
 /// Whether it is a message that an SMSC sent us: nobody can be told about it.
 fn is_from_smsc(message: &Message) -> bool {
     message.origin.protocol == Protocol::Smpp && message.origin.account.is_empty()
-}
-
-fn refuse(plan: &mut Plan, leg: &Leg, recipient: &Recipient, reply: Reply, temporary: bool) {
-    if leg.answers == Answers::Copy {
-        return;
-    }
-    let about = About::recipient(&leg.message, recipient, leg.answers);
-    plan.refused.push(Refused { reply, temporary, about });
 }
 
 /// The refusal of what no route takes.

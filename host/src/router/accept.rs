@@ -1,6 +1,7 @@
 //! The way in: drafts are decided, planned, committed in one batch, and answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use message::{Address, Message, MessageId, Origin, Recipient, Timestamp};
@@ -11,6 +12,7 @@ use crate::config::{ListenerKind, Resolved};
 use crate::delivery::{Answers, Cause, DECIDER, Delivery, STATE_UNDECIDED, Terms};
 use crate::generation::Generation;
 use crate::intake::{Accepted, Draft, Outcome, Proof, Refusal};
+use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::{Decided, Fate, Leg, Run, Writes, reply};
@@ -21,8 +23,11 @@ use crate::receipt::answer;
 use crate::route::{Envelope, EnvelopeDecision, RouteDecision};
 use crate::target::StopKind;
 
+/// How long an SMSC waits for a decision about a message of its own.
+const CONNECTOR_PATIENCE: Duration = Duration::from_millis(250);
+
 /// What one draft became before anything is written.
-enum Fated {
+pub(super) enum Fated {
     Refused(Refusal),
     Planned(Plan, Writes),
     Undecided(Arc<str>, bool),
@@ -100,7 +105,8 @@ impl Router {
         } else if generation.plugins.is_empty() {
             messages.iter().map(|message| self.plan_plain(generation, message)).collect()
         } else {
-            join_all(messages.iter().map(|message| self.fate(generation, message))).await
+            let fate = |message| self.fate(generation, message, patience(generation, message));
+            join_all(messages.iter().map(fate)).await
         };
         let mut work = Work::default();
         let mut outcomes = Vec::with_capacity(messages.len());
@@ -123,7 +129,11 @@ impl Router {
         outcomes: Vec<Result<MessageId, Refusal>>,
     ) -> Vec<Outcome> {
         let batch = std::mem::take(&mut work.batch);
-        let proof = if batch.is_empty() {
+        let proof = if batch.only_counts() {
+            // Nobody has to wait until it is counted what was dropped.
+            if !batch.is_empty() {
+                self.write_later(batch).await;
+            }
             Ok(Proof::Nothing)
         } else {
             self.spool.commit(batch).await.map(|durable| Proof::Durable(Arc::new(durable)))
@@ -174,16 +184,16 @@ impl Router {
                 work.events.push(Event::new(now, message.id, What::Refused { door, reply }));
                 return Ok(Err(refusal));
             }
-            Fated::Planned(mut plan, writes) => {
-                for refused in std::mem::take(&mut plan.refused) {
-                    plan.outcomes.push((refused.about, outcome_of(&refused.reply, now)));
-                }
+            Fated::Planned(plan, writes) => {
                 work.events.push(accepted(message, generation, now));
                 if plan.dropped > 0 {
                     let dropped = u64::try_from(plan.dropped).unwrap_or(0);
                     Metrics::add(&self.metrics.dropped, &message.origin.door, dropped);
                 }
-                work.put_plan(self, plan)?;
+                let came = message.recipients.len();
+                let taken = u64::try_from(came).unwrap_or(u64::MAX);
+                work.batch.count(ledger::ACCEPTED, &message.origin.door, taken);
+                work.put_plan(self, (message.id, &message.origin.door), came, plan)?;
                 work.put_kv(writes.kv);
                 work.claims.extend(writes.claims);
             }
@@ -195,6 +205,7 @@ impl Router {
                     message.id,
                     What::Undecided { reason: Arc::clone(&reason) },
                 ));
+                work.batch.count(ledger::ACCEPTED, &message.origin.door, 1);
                 let delivery = undecided(message, reason, u8::from(fault), now);
                 work.put(delivery, message, (STATE_UNDECIDED, Arc::from(DECIDER)))?;
             }
@@ -202,18 +213,13 @@ impl Router {
         Ok(Ok(message.id))
     }
 
-    /// Runs plugins and routes, at most as long as the door lets the peer wait.
-    async fn fate(
+    /// Runs plugins and routes, at most so long.
+    pub(super) async fn fate(
         &self,
         generation: &Arc<Generation>,
         message: &Arc<Message>,
+        within: Duration,
     ) -> (Fated, Vec<Event>) {
-        let listener = generation.config.listeners.get(&message.origin.door);
-        let within = match listener.map(|listener| &listener.kind) {
-            Some(ListenerKind::Smtp(smtp)) => smtp.decide_within,
-            Some(ListenerKind::Smpp(smpp)) => smpp.decide_within,
-            None => std::time::Duration::from_millis(250),
-        };
         let mut events = Vec::new();
         let deciding = self.decide(generation, message, (Stage::Door, 1), &mut events);
         match tokio::time::timeout(within, deciding).await {
@@ -229,7 +235,7 @@ impl Router {
     }
 
     /// Without plugins there is nothing to wait for.
-    fn plan_plain(
+    pub(super) fn plan_plain(
         &self,
         generation: &Arc<Generation>,
         message: &Arc<Message>,
@@ -323,6 +329,16 @@ impl Router {
             new_id: &|| self.next_id(),
         };
         run.decide(Arc::clone(message), events).await
+    }
+}
+
+/// How long the peer waits for a decision at the door of a message.
+fn patience(generation: &Generation, message: &Message) -> Duration {
+    let listener = generation.config.listeners.get(&message.origin.door);
+    match listener.map(|listener| &listener.kind) {
+        Some(ListenerKind::Smtp(smtp)) => smtp.decide_within,
+        Some(ListenerKind::Smpp(smpp)) => smpp.decide_within,
+        None => CONNECTOR_PATIENCE,
     }
 }
 

@@ -11,9 +11,10 @@ use super::Router;
 use super::settling::state_at;
 use super::work::{Work, concerned};
 use crate::delivery::{Cause, DECIDER, HELD, Queued, RELEASED, STATE_HELD, STATE_UNDECIDED};
+use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::receipt::answer::Outcome;
-use crate::receipt::{EXPIRED, UNDELIVERABLE};
+use crate::receipt::{DELETED, EXPIRED, UNDELIVERABLE};
 use crate::spooler::LoadError;
 use crate::target::Target;
 
@@ -215,6 +216,11 @@ impl Router {
             Act::Retry => None,
             Act::Delete => {
                 work.batch.remove_entry(queued.delivery.id.as_u64());
+                work.batch.count(ledger::REMOVED, &place(queued), 1);
+                let cause = Cause::ours("5.0.0", "deleted by the operator");
+                for about in concerned(queued) {
+                    work.put_known(self, &about, &Outcome::last(DELETED, cause.clone(), now));
+                }
                 return Ok(work);
             }
             Act::Bounce => end("5.0.0", format!("returned by the operator: {why}"), UNDELIVERABLE),
@@ -234,6 +240,8 @@ impl Router {
         };
         if let Some(outcome) = outcome {
             work.batch.remove_entry(queued.delivery.id.as_u64());
+            let column = if act == Act::Expire { ledger::EXPIRED } else { ledger::FAILED };
+            work.batch.count(column, &place(queued), 1);
             for about in concerned(queued) {
                 work.put_answer(self, &about, &outcome)?;
             }
@@ -262,6 +270,11 @@ impl Router {
         let what = What::Operator { action: action.into(), detail: why.into() };
         Event::about(self.clock.now(), delivery.id, delivery.message, what)
     }
+}
+
+/// The target in whose column of the ledger a delivery ends.
+fn place(queued: &Queued) -> Arc<str> {
+    queued.delivery.target().cloned().unwrap_or_else(|| Arc::from(DECIDER))
 }
 
 fn give_back(Taken { queued, from }: Taken) {

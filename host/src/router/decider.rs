@@ -6,12 +6,12 @@ use std::time::Duration;
 use message::{Message, Timestamp};
 
 use super::Router;
-use super::accept::outcome_of;
 use super::work::Work;
 use crate::delivery::{
     Cause, DECIDER, HELD, Queued, RELEASED, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
 };
 use crate::generation::Generation;
+use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::{Decided, Fate, Leg, Writes};
@@ -178,7 +178,7 @@ impl Router {
             }
         }
         work.batch.remove_entry(old.id.as_u64());
-        work.put_plan(self, plan)
+        work.put_plan(self, (old.message, &queued.message.origin.door), 1, plan)
     }
 
     /// The pipeline has decided: deliveries take the place of the undecided entry.
@@ -190,24 +190,20 @@ impl Router {
         legs: &[Leg],
         writes: Writes,
     ) -> Result<(), message::record::RecordError> {
-        let now = self.clock.now();
         let origin = (queued.delivery.message, &*queued.message);
-        let mut plan = if *queued.delivery.route == *RELEASED {
-            self.plan_released(generation, origin, legs)
+        let door = &queued.message.origin.door;
+        let (plan, came) = if *queued.delivery.route == *RELEASED {
+            (self.plan_released(generation, origin, legs), 1)
         } else {
-            self.plan(generation, origin, legs)
+            (self.plan(generation, origin, legs), queued.message.recipients.len())
         };
-        for refused in std::mem::take(&mut plan.refused) {
-            // The message is ours: a refusal tells the origin.
-            let reason = Arc::clone(&refused.reply.text);
-            let what = What::Failed { reason };
-            plan.events.push(Event::new(now, queued.delivery.message, what));
-            plan.outcomes.push((refused.about, outcome_of(&refused.reply, now)));
-        }
+        // It was one while nobody knew what would become of it.
+        let more = u64::try_from(came.saturating_sub(1)).unwrap_or(u64::MAX);
+        work.batch.count(ledger::ACCEPTED, door, more);
         work.batch.remove_entry(queued.delivery.id.as_u64());
         work.put_kv(writes.kv);
         work.claims.extend(writes.claims);
-        work.put_plan(self, plan)
+        work.put_plan(self, (queued.delivery.message, door), came, plan)
     }
 
     /// Not yet: another look later, or the hold after too many faults.

@@ -5,6 +5,7 @@
 
 mod work;
 mod accept;
+mod rehearse;
 mod decider;
 mod settling;
 mod receipts;
@@ -19,6 +20,9 @@ mod acts;
 mod jobs;
 mod orders;
 mod pressure;
+mod known;
+mod replace;
+mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +38,7 @@ use crate::delivery::DECIDER;
 use crate::generation::Generation;
 use crate::inbound::smpp::Accounts;
 use crate::intake::DraftRoom;
+use crate::ledger::Ledger;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
@@ -48,10 +53,13 @@ use crate::spooler::Ids;
 use crate::target::{Shelf, Stop, Target};
 
 pub use acts::Act;
+pub use audit::{Audit, Story, audit};
 pub use env::Env;
 pub use jobs::{Filter, JobShown};
-pub use operate::{Known, Shown};
+pub use known::Known;
+pub use operate::Shown;
 pub use pressure::{Pressure, Watermark};
+pub use rehearse::Rehearsed;
 
 /// Targets by name.
 pub type Targets = BTreeMap<Arc<str>, Arc<Target>>;
@@ -128,6 +136,7 @@ impl Router {
     /// If the spool cannot be read or written.
     pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
         let Parts { clock, net, tasks, spool, journal, metrics, targets, generation } = parts;
+        Ledger::begin(&spool).await?;
         let ids = Ids::open(&spool, generation.config.node.id, clock.now()).await?;
         let book = Book::open(&spool)?;
         book.spell(&Arc::from(REPORTS), Some(IdRelation::Same));
@@ -233,6 +242,12 @@ impl Router {
     #[must_use]
     pub fn receipts_parked(&self) -> usize {
         self.book.parked()
+    }
+
+    /// The books, as of one moment.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(&self.spool.stats())
     }
 
     /// Octets of waiting messages that are in memory.

@@ -9,20 +9,12 @@ use super::Router;
 use super::settling::reason;
 use super::work::Work;
 use crate::delivery::{Cause, DECIDER, HELD, Queued};
+use crate::ledger;
 use crate::queue::Waiting;
+use crate::receipt::DELETED;
 use crate::receipt::answer::{About, Outcome};
-use crate::receipt::{DELETED, ENROUTE};
 use crate::spooler::{LoadError, load, load_entry};
 use crate::target::{Stop, StopKind};
-
-/// What an ESME may know of its message (query_sm, SMPP v3.4 §4.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// message_state.
-    pub state: u8,
-    /// When it ended, if it did.
-    pub ended: Option<Timestamp>,
-}
 
 /// A delivery as an operator sees it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -66,13 +58,6 @@ pub struct Shown {
 }
 
 impl Router {
-    /// The state of a message for the account that sent it; none if we do not have it any more.
-    #[must_use]
-    pub fn query(&self, account: &str, id: MessageId) -> Option<Known> {
-        let queued = load(&self.spool, id).ok()?;
-        (&*queued.delivery.account == account).then_some(Known { state: ENROUTE, ended: None })
-    }
-
     /// Takes a message back that still waits; false if it is in flight, gone, or not the account's.
     #[must_use]
     pub fn cancel(&self, account: &str, id: MessageId) -> bool {
@@ -91,6 +76,7 @@ impl Router {
         }
         work.events.push(self.operated(&queued, "cancel", "by the account that sent it"));
         work.batch.remove_entry(id.as_u64());
+        work.batch.count(ledger::REMOVED, &target.name, 1);
         let batch = std::mem::take(&mut work.batch);
         if self.spool.commit_later(batch).is_err() {
             target.give_back(vec![queued]);

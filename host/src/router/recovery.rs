@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use message::MessageId;
 use spool::{Batch, Index};
 
 use super::Router;
 use crate::delivery::{DECIDER, Delivery, HELD};
+use crate::observe::event::{Event, What};
 use crate::spooler::delivery_of;
 use crate::target::Target;
 
@@ -79,6 +81,9 @@ impl Router {
                 target.doubt_below(boundary);
             }
         }
+        let started = What::Started { in_order: !crashed };
+        let started = Event::new(self.clock.now(), MessageId::from_u64(0), started);
+        self.journal.record(vec![started]);
         let mut batch = Batch::new();
         let value = message::record::encode(&self.clock.now())?;
         batch.put_key(Bytes::from_static(RUNNING_KEY), value, spool::NEVER_MS);

@@ -10,6 +10,7 @@ use message::{Protocol, Timestamp};
 use spool::Batch;
 
 use super::Router;
+use super::known::Asked;
 use super::receipts::awaited_key;
 use super::work::{Work, concerned};
 use crate::config::{ConnectorKind, OnUnknownOutcome, Receipts, Retry};
@@ -18,6 +19,7 @@ use crate::delivery::{
     STATE_UNDECIDED,
 };
 use crate::generation::Generation;
+use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::receipt::answer::{About, Outcome};
@@ -214,6 +216,7 @@ impl<'a> Settling<'a> {
         self.target.delivered.fetch_add(1, Ordering::Relaxed);
         Metrics::add(&self.router.metrics.delivered, &self.target.name, 1);
         self.lazy.batch.remove_entry(delivery.id.as_u64());
+        self.lazy.batch.count(ledger::DELIVERED, &self.target.name, 1);
         let what = What::Delivered {
             target: Arc::clone(&self.target.name),
             remote: remote.to_vec(),
@@ -221,6 +224,7 @@ impl<'a> Settling<'a> {
             doubtful: delivery.doubtful,
         };
         self.lazy.events.push(Event::about(self.now, delivery.id, delivery.message, what));
+        self.known(queued, remote, reply);
         self.await_receipts(queued, remote, (reply, tells))?;
         self.target.finish(delivery.id);
         Ok(())
@@ -253,6 +257,21 @@ impl<'a> Settling<'a> {
         } else {
             let outcome = Outcome::last(state, reply.clone(), self.now);
             self.lazy.put_answer(self.router, &About::queued(queued), &outcome)
+        }
+    }
+
+    /// What its sender is told when it asks: whoever took it may have more to say, or has not.
+    fn known(&mut self, queued: &Queued, remote: &[Arc<str>], reply: &Cause) {
+        let delivery = &queued.delivery;
+        let (config, origin) = (&self.generation.config, &queued.message.origin);
+        let asked = Asked::of(config, origin, delivery.message, delivery.answers);
+        let Some(asked) = asked else { return };
+        let is_account = config.accounts.contains_key(&self.target.name);
+        if (!remote.is_empty() && !is_account) || delivery.terms.report_within.is_some() {
+            asked.handed_over(&mut self.lazy.batch, self.now);
+        } else {
+            let outcome = Outcome::last(DELIVERED, reply.clone(), self.now);
+            asked.ended(&mut self.lazy.batch, &outcome);
         }
     }
 
@@ -313,6 +332,8 @@ impl<'a> Settling<'a> {
         let mut work = Work::default();
         work.events.push(Event::about(self.now, delivery.id, delivery.message, what));
         work.batch.remove_entry(delivery.id.as_u64());
+        let column = if state == EXPIRED { ledger::EXPIRED } else { ledger::FAILED };
+        work.batch.count(column, &self.target.name, 1);
         if queued.message.origin.protocol != Protocol::Internal {
             let outcome = Outcome::last(state, cause, self.now);
             for about in concerned(queued) {

@@ -11,6 +11,7 @@ use spool::{Batch, Cursor, Entry};
 
 use super::Router;
 use crate::delivery::{Delivery, HELD};
+use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::platform::leap::{Leap, Leaps};
 use crate::target::{StopKind, Target};
@@ -40,6 +41,8 @@ struct Sweeper {
     grace_until: Option<Instant>,
     /// Up to where deliveries were looked at for notices of delay.
     delays_seen: Option<Cursor>,
+    /// What was missing in the books when they were last looked at.
+    difference: i64,
 }
 
 impl Router {
@@ -47,7 +50,8 @@ impl Router {
     pub async fn run_sweeper(self: Arc<Self>) {
         let stopping = self.tasks.stopping().clone();
         let leaps = Leaps::new(self.clock.now(), self.clock.instant());
-        let mut sweeper = Sweeper { round: 0, leaps, grace_until: None, delays_seen: None };
+        let mut sweeper =
+            Sweeper { round: 0, leaps, grace_until: None, delays_seen: None, difference: 0 };
         loop {
             tokio::select! {
                 biased;
@@ -76,6 +80,7 @@ impl Router {
         self.sweep_leaving();
         if sweeper.round.is_multiple_of(SLOW_ROUNDS) {
             self.sweep_slowly().await;
+            sweeper.difference = self.look_at_the_books(sweeper.difference);
         }
     }
 
@@ -163,6 +168,7 @@ impl Router {
                 continue;
             }
             batch.remove_entry(entry.id);
+            batch.count(ledger::EXPIRED, &entry.target, 1);
             if let Ok(delivery) = message::record::decode::<Delivery>(&entry.bytes) {
                 let what = What::Expired { reason: "it was held and nobody released it".into() };
                 events.push(Event::about(now, delivery.id, delivery.message, what));
@@ -223,6 +229,21 @@ impl Router {
         for target in leaving {
             self.adopt_waiting(&target);
         }
+    }
+
+    /// Says once when the books do not balance, and once when they do again.
+    fn look_at_the_books(&self, before: i64) -> i64 {
+        let difference = self.ledger().difference;
+        if difference != 0 && difference != before {
+            tracing::error!(
+                event = "ledger.imbalance",
+                difference,
+                "messages are not accounted for; `wirepost audit` shows more",
+            );
+        } else if difference != before {
+            tracing::info!(event = "ledger.balanced");
+        }
+        difference
     }
 
     async fn sweep_slowly(&self) {

@@ -9,10 +9,13 @@ use message::{Message, MessageId, Timestamp};
 use spool::Batch;
 
 use super::Router;
+use super::accept::outcome_of;
+use super::known::Asked;
 use crate::conversation::Spoken;
 use crate::delivery::{
     Answers, DECIDER, Delivery, HELD, Queued, RELEASED, STATE_HELD, STATE_SCHEDULED, Terms,
 };
+use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
@@ -41,7 +44,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Writes a delivery and its leg.
+    /// Writes a delivery and its leg. If it is a new one, the caller counts it.
     pub(super) fn put(
         &mut self,
         delivery: Delivery,
@@ -58,8 +61,26 @@ impl Work {
         Ok(())
     }
 
-    /// Writes a plan: deliveries, what is held, and what the origin is owed.
-    pub(super) fn put_plan(&mut self, router: &Router, plan: Plan) -> Result<(), RecordError> {
+    /// Writes what was decided about a message of ours: deliveries, what is held, and what the origin
+    /// is owed. The plan takes the place of `came` units of the ledger, which are counted already.
+    pub(super) fn put_plan(
+        &mut self,
+        router: &Router,
+        (origin, door): (MessageId, &Arc<str>),
+        came: usize,
+        mut plan: Plan,
+    ) -> Result<(), RecordError> {
+        let now = router.clock.now();
+        self.count_plan(door, came, &plan);
+        if let Some(fewer) = came.checked_sub(plan.units()).filter(|fewer| *fewer > 0) {
+            let reason = format!("plugins took {fewer} of its recipients away").into();
+            self.events.push(Event::new(now, origin, What::Dropped { reason }));
+        }
+        for refused in plan.refused {
+            let what = What::Failed { reason: Arc::clone(&refused.reply.text) };
+            self.events.push(Event::about(now, refused.about.message, origin, what));
+            plan.outcomes.push((refused.about, outcome_of(&refused.reply, now)));
+        }
         for (delivery, message) in plan.deliveries {
             let Some(target) = delivery.target().cloned() else { continue };
             self.put(delivery, &message, (STATE_SCHEDULED, target))?;
@@ -71,11 +92,24 @@ impl Work {
         for Spoken { key, conversation, until } in plan.spoken {
             self.batch.put_key(key, encode(&conversation)?, until.as_ms());
         }
-        for (about, outcome) in plan.outcomes {
+        for (mut about, outcome) in plan.outcomes {
+            about.message = origin;
             self.put_answer(router, &about, &outcome)?;
         }
         self.events.extend(plan.events);
         Ok(())
+    }
+
+    /// Counts what a plan adds to what it takes the place of, and what of it goes no further.
+    fn count_plan(&mut self, door: &Arc<str>, came: usize, plan: &Plan) {
+        let count = |units: usize| u64::try_from(units).unwrap_or(u64::MAX);
+        let became = plan.units();
+        let taken_away = came.saturating_sub(became);
+        self.batch.count(ledger::BORN, door, count(became.saturating_sub(came)));
+        self.batch.count(ledger::DROPPED, door, count(plan.dropped + plan.lost + taken_away));
+        if !plan.refused.is_empty() {
+            self.batch.count(ledger::FAILED, &Arc::from(DECIDER), count(plan.refused.len()));
+        }
     }
 
     /// Writes what plugins wrote to their keys.
@@ -89,6 +123,15 @@ impl Work {
         }
     }
 
+    /// Writes what an ESME is told when it asks for this message.
+    pub(super) fn put_known(&mut self, router: &Router, about: &About, outcome: &Outcome) {
+        let generation = router.generation();
+        let asked = Asked::of(&generation.config, &about.origin, about.message, about.answers);
+        if let Some(asked) = asked {
+            asked.ended(&mut self.batch, outcome);
+        }
+    }
+
     /// Writes the answer that the origin wants, if it wants one.
     pub(super) fn put_answer(
         &mut self,
@@ -99,6 +142,7 @@ impl Work {
         let generation = router.generation();
         let config = &generation.config;
         let Some(outcome) = &self.fold(router, about, outcome) else { return Ok(()) };
+        self.put_known(router, about, outcome);
         let bounces = config.bounces.as_ref().map(|b| (b, &*config.node.hostname));
         let now = router.clock.now();
         let id = router.next_id();
@@ -116,6 +160,7 @@ impl Work {
             to: Arc::clone(&recipient.address.value),
         };
         self.events.push(Event::about(now, id, about.message, what));
+        self.batch.count(ledger::BORN, &answer.message.origin.door, 1);
         Metrics::add(&router.metrics.born, &answer.target, 1);
         let delivery = Delivery {
             id,

@@ -1,5 +1,7 @@
 //! What is committed together: all of it or nothing.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::entry::{Entry, Key, Lease};
@@ -21,6 +23,8 @@ pub(crate) enum Operation {
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
     pub(crate) operations: Vec<Operation>,
+    /// What is added to totals: column, name, how much.
+    pub(crate) counts: Vec<(&'static str, Arc<str>, u64)>,
     size_bytes: usize,
     puts_body: bool,
     puts: bool,
@@ -75,12 +79,23 @@ impl Batch {
         self.push(key.len(), Operation::RemoveKey(key));
     }
 
+    /// Adds to the total of `name` in `column`, for which it becomes durable together with the rest:
+    /// after a crash totals and entries are of the same moment. Costs nothing that a batch has to be
+    /// refused for. See [`crate::Stats::totals`].
+    pub fn count(&mut self, column: &'static str, name: &Arc<str>, more: u64) {
+        if more > 0 {
+            self.size_bytes += OPERATION_BYTES;
+            self.counts.push((column, Arc::clone(name), more));
+        }
+    }
+
     /// Takes over everything from `other`, after what is already here.
     pub fn append(&mut self, other: Self) {
         self.size_bytes += other.size_bytes;
         self.puts_body |= other.puts_body;
         self.puts |= other.puts;
         self.operations.extend(other.operations);
+        self.counts.extend(other.counts);
     }
 
     /// About how many bytes this writes.
@@ -98,6 +113,12 @@ impl Batch {
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
+        self.operations.is_empty() && self.counts.is_empty()
+    }
+
+    /// Whether it changes nothing but totals: nobody has to wait for such a batch.
+    #[must_use]
+    pub fn only_counts(&self) -> bool {
         self.operations.is_empty()
     }
 

@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use crate::batch::Batch;
 use crate::entry::{Cursor, Entry, Index, Key, Lease};
 use crate::error::{CommitError, OpenError, ReadError};
-use crate::index::Columnar;
+use crate::index::{Columnar, TOTAL_PREFIX, restored};
 use crate::options::{Options, Writing};
 use crate::stats::{Counters, Stats};
 use crate::store::{Faults, Memory, Store, open_disk};
@@ -110,6 +110,8 @@ impl Spool {
         for entry in memory.entries() {
             index.put(&entry, None);
         }
+        let totals = memory.keys_with_prefix(TOTAL_PREFIX, None, usize::MAX).unwrap_or_default();
+        index.set_totals(totals.into_iter().filter_map(restored));
         Self::start(Box::new(memory), index, options, Path::new("(memory)"))
     }
 

@@ -15,6 +15,11 @@ pub struct Stats {
     pub by_state: Vec<(u8, u64)>,
     /// Entries by target, in order of name; only targets that have any.
     pub by_target: Vec<(Arc<str>, TargetStats)>,
+    /// Entries that could not be read and are kept as evidence.
+    pub aside: u64,
+    /// What batches counted, by `COLUMN/NAME`, in order of name. Of the same moment as the figures
+    /// above.
+    pub totals: Vec<(Arc<str>, u64)>,
     /// What the store takes on disk; 0 in memory.
     pub disk_bytes: u64,
     /// What the file system has left, when it was last asked.

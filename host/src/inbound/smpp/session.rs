@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use message::{MessageId, Origin, Protocol, Timestamp};
-use smpp::pdu::{Bind, QuerySmResp};
+use smpp::pdu::{Bind, QuerySmResp, ReplaceSm};
 use smpp::session::{Config, Role, WINDOW_MAX};
 use smpp::{CommandId, Event, Octets, Pdu, Session, Status};
 
 use super::submit::{Refused, Submit, Submitter};
 use super::{Door, answer, bind};
-use crate::config::{Account, Concat, Numbering};
+use crate::config::Account;
 use crate::intake::{Draft, Outcome};
 use crate::router::Router;
 use crate::sms::compose::Composing;
@@ -33,6 +33,8 @@ const BIND_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 enum Answered {
     /// A batch of requests and what became of their drafts.
     Batch(Vec<Submit>, Vec<Outcome>),
+    /// A text that was replaced, or was not.
+    Replaced(u32, Status),
     /// A bind that is refused.
     NoBind(u32, CommandId, Status),
 }
@@ -235,7 +237,7 @@ impl Serving {
                 let status = if done { Status::ROK } else { Status::RCANCELFAIL };
                 self.respond(sequence, status, &Pdu::CancelSmResp);
             }
-            Pdu::ReplaceSm(_) => self.refuse(sequence, command, Status::RREPLACEFAIL),
+            Pdu::ReplaceSm(replace) => self.replace(sequence, replace),
             _ if command.is_unanswered() => {}
             _ => self.refuse(sequence, command, Status::RINVCMDID),
         }
@@ -268,11 +270,7 @@ impl Serving {
             generation,
             account: &bound.account,
             origin: &bound.origin,
-            reading: Reading {
-                zero: bound.account.data_coding_0,
-                source: bound.account.source,
-                dest: bound.account.dest,
-            },
+            reading: reading(&bound.account),
         })
     }
 
@@ -308,6 +306,9 @@ impl Serving {
     fn answer(&mut self, answered: Answered) {
         let (submits, outcomes) = match answered {
             Answered::Batch(submits, outcomes) => (submits, outcomes),
+            Answered::Replaced(sequence, status) => {
+                return self.respond(sequence, status, &Pdu::ReplaceSmResp);
+            }
             Answered::NoBind(sequence, command, status) => {
                 self.refuse(sequence, command, status);
                 self.state = State::Ended;
@@ -408,9 +409,26 @@ impl Serving {
                 .map(|at_ms| smpp::time::Time::Absolute(at_ms).format())
                 .unwrap_or_default(),
             message_state: known.state,
-            error_code: 0,
+            error_code: known.error,
         };
         self.respond(sequence, Status::ROK, &Pdu::QuerySmResp(resp));
+    }
+
+    /// Replaces a text; it costs as much as a submit, whose way it goes again.
+    fn replace(&mut self, sequence: u32, replace: ReplaceSm) {
+        let known = self.id_of(&replace.message_id).zip(self.bound.as_ref());
+        let Some(((account, id), bound)) = known else {
+            return self.respond(sequence, Status::RREPLACEFAIL, &Pdu::ReplaceSmResp);
+        };
+        let router = Arc::clone(&self.router);
+        if !router.accounts.may_submit(&bound.account, 1, router.clock.now()) {
+            return self.respond(sequence, Status::RTHROTTLED, &Pdu::ReplaceSmResp);
+        }
+        let reading = reading(&bound.account);
+        self.accepting.push_back(Box::pin(async move {
+            let replaced = router.replace(&account, id, &replace, &reading).await;
+            Answered::Replaced(sequence, replaced.err().unwrap_or(Status::ROK))
+        }));
     }
 
     /// The account and the message that an id of ours stands for.
@@ -526,16 +544,13 @@ struct Batch {
     generation: Option<Arc<crate::generation::Generation>>,
 }
 
+fn reading(account: &Account) -> Reading {
+    Reading { zero: account.data_coding_0, source: account.source, dest: account.dest }
+}
+
 fn flight(account: &Account, now: Timestamp) -> Flight {
-    let composing = Composing {
-        to_smsc: false,
-        zero: account.data_coding_0,
-        concat: Concat::Udh8,
-        source: Numbering::default(),
-        dest: Numbering::default(),
-        service_type: Octets::new(),
-    };
     let references = Arc::new(References::starting_at(now.as_ms()));
+    let composing = Composing::for_account(account);
     Flight::new(composing, Judge::Esme, true, Arc::clone(&account.name), references)
 }
 

@@ -22,16 +22,25 @@ use std::time::Duration;
 
 use self::room::Room;
 use self::writer::Writer;
+use crate::config::JournalConfig;
 use crate::observe::event::Event;
 use crate::platform::clock::Clock;
 
-pub use read::{Cursor, ParseCursorError, Reader};
+pub use read::{Cursor, Page, ParseCursorError, Position, Reader};
+pub use room::UNWRITTEN_MAX;
 
 /// Where a journal lives and how much of it is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder of the segments; made if it is not there.
     pub folder: PathBuf,
+    /// What may change while it is written.
+    pub limits: Limits,
+}
+
+/// How much of a journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
     /// A segment that would grow beyond this is closed and a new one begun.
     pub segment_bytes_max: u64,
     /// The oldest segments go when all of them take more than this.
@@ -40,16 +49,26 @@ pub struct Options {
     pub keep: Option<Duration>,
 }
 
+impl From<&JournalConfig> for Limits {
+    fn from(config: &JournalConfig) -> Self {
+        Self {
+            segment_bytes_max: config.file_bytes_max,
+            total_bytes_max: config.file_bytes_max.saturating_mul(u64::from(config.files_max)),
+            keep: config.keep,
+        }
+    }
+}
+
 impl Options {
     /// Segments of 64 MiB, 1 GiB of them, however old.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
+        let limits = Limits {
             segment_bytes_max: 64 * 1024 * 1024,
             total_bytes_max: 1024 * 1024 * 1024,
             keep: None,
-        }
+        };
+        Self { folder: folder.to_owned(), limits }
     }
 }
 
@@ -62,8 +81,10 @@ pub struct Journal {
 #[derive(Debug)]
 struct Open {
     folder: PathBuf,
+    clock: Clock,
     room: Arc<Room>,
     lost: Arc<AtomicU64>,
+    limits: Arc<Mutex<Limits>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,20 +104,29 @@ impl Journal {
         segment::make_folder(&options.folder)?;
         let room = Arc::new(Room::default());
         let lost = Arc::new(AtomicU64::new(0));
-        let folder = options.folder.clone();
-        let writer = Writer::new(options, clock, Arc::clone(&room), Arc::clone(&lost))?;
+        let limits = Arc::new(Mutex::new(options.limits));
+        let folder = options.folder;
+        let writer = Writer::new(
+            (folder.clone(), Arc::clone(&limits)),
+            clock.clone(),
+            Arc::clone(&room),
+            Arc::clone(&lost),
+        )?;
         let thread =
             std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
-        let open = Open { folder, room, lost, writer: Mutex::new(Some(thread)) };
+        let open = Open { folder, clock, room, lost, limits, writer: Mutex::new(Some(thread)) };
         Ok(Self { open: Some(Arc::new(open)) })
     }
 
     /// Hands events over. Costs a lock and a move; blocks for at most 20 ms when the
     /// disk does not keep up, and then loses and counts them rather than hold up traffic.
+    ///
+    /// They are in the file, where they outlive the process, as soon as the thread has written what
+    /// was before them: a killed process leaves out those of its last [`UNWRITTEN_MAX`] at most.
     pub fn record(&self, events: Vec<Event>) {
         let Some(open) = &self.open else { return };
         let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
-        if count > 0 && !open.room.enter(events) {
+        if count > 0 && !open.room.enter(events, open.clock.instant()) {
             open.lost.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -119,6 +149,14 @@ impl Journal {
     #[must_use]
     pub fn reader(&self) -> Option<Reader> {
         self.open.as_ref().map(|open| Reader::new(&open.folder))
+    }
+
+    /// Keeps more or less from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        if let Some(open) = &self.open {
+            *open.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+            open.room.wake();
+        }
     }
 
     /// Writes what waits and ends the thread; what is recorded later is lost and counted. Blocks.

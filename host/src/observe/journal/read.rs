@@ -20,6 +20,8 @@ const SLACK: Duration = Duration::from_secs(600);
 const STORY_EVENTS_MAX: usize = 100_000;
 /// From a delivery to its leg to the message and what that was an answer to: this deep at most.
 const ANCESTORS_MAX: usize = 16;
+/// Lines that are looked at for one page, wanted or not.
+const LINES_PER_PAGE: usize = 100_000;
 /// Longer lines are not ours.
 const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -50,6 +52,36 @@ impl FromStr for Cursor {
         let (first_ms, offset) = parsed.ok_or_else(|| ParseCursorError(text.to_owned()))?;
         Ok(Self { first_ms, offset })
     }
+}
+
+/// From where on to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Position {
+    /// The oldest line that is kept.
+    #[default]
+    Start,
+    /// What comes after this.
+    After(Cursor),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start"),
+            Self::After(cursor) => cursor.fmt(f),
+        }
+    }
+}
+
+/// Some lines, and where the next ones are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Events, each with the position after it.
+    pub events: Vec<(Cursor, Event)>,
+    /// Where reading goes on; `Start` only if there is no line yet.
+    pub next: Position,
+    /// Lines are missing before these: they were removed before they were read.
+    pub gap: bool,
 }
 
 /// Reads the segments of a folder, also while they are written, also from another process.
@@ -83,46 +115,59 @@ impl Reader {
         self.story(root)
     }
 
-    /// Events from `cursor` on, or from the oldest, at most `limit`; and the cursor after them,
-    /// which also serves to wait for more.
+    /// Events from a position on, those about `id` and what belongs to it if one is given; at most
+    /// `limit`, after looking at [`LINES_PER_PAGE`] at most. The page's `next` also serves to wait for
+    /// more.
     ///
     /// # Errors
     /// The folder or a segment cannot be read.
-    pub fn events(
-        &self,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> io::Result<(Vec<Event>, Option<Cursor>)> {
-        let mut at = cursor;
-        let mut events = Vec::new();
-        for first_ms in segment::list(&self.folder)? {
-            let from = match at {
-                Some(cursor) if first_ms < cursor.first_ms => continue,
-                Some(cursor) if first_ms == cursor.first_ms => cursor.offset,
+    pub fn page(&self, from: Position, limit: usize, id: Option<MessageId>) -> io::Result<Page> {
+        let segments = segment::list(&self.folder)?;
+        let mut page = Page { events: Vec::new(), next: from, gap: false };
+        if let Position::After(cursor) = from {
+            // A position whose segment is gone was overtaken, or is none of this journal.
+            page.gap = segments.binary_search(&cursor.first_ms).is_err();
+        }
+        let mut looked_at = 0;
+        for first_ms in segments {
+            let offset = match page.next {
+                Position::After(cursor) if first_ms < cursor.first_ms => continue,
+                Position::After(cursor) if first_ms == cursor.first_ms => cursor.offset,
                 _ => 0,
             };
-            let Some(mut lines) = Lines::open(&self.folder, first_ms, from)? else { continue };
-            while events.len() < limit
+            let Some(mut lines) = Lines::open(&self.folder, first_ms, offset)? else {
+                page.gap = true;
+                continue;
+            };
+            while page.events.len() < limit
+                && looked_at < LINES_PER_PAGE
                 && let Some(line) = lines.next_line()?
             {
-                events.extend(serde_json::from_slice::<Event>(line).ok());
+                looked_at += 1;
+                let Ok(event) = serde_json::from_slice::<Event>(line) else { continue };
+                let wanted = |id: MessageId| event.id == id || event.of == Some(id);
+                if id.is_none_or(wanted) {
+                    page.events.push((Cursor { first_ms, offset: lines.offset }, event));
+                }
             }
-            at = Some(Cursor { first_ms, offset: lines.offset });
-            if events.len() >= limit {
+            page.next = Position::After(Cursor { first_ms, offset: lines.offset });
+            if page.events.len() >= limit || looked_at >= LINES_PER_PAGE {
                 break;
             }
         }
-        Ok((events, at))
+        Ok(page)
     }
 
-    /// Where the journal ends now: a cursor for what comes next.
+    /// Where the journal ends now: what comes next is after it.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn end(&self) -> io::Result<Option<Cursor>> {
-        let Some(&first_ms) = segment::list(&self.folder)?.last() else { return Ok(None) };
+    pub fn end(&self) -> io::Result<Position> {
+        let Some(&first_ms) = segment::list(&self.folder)?.last() else {
+            return Ok(Position::Start);
+        };
         let offset = std::fs::metadata(segment::path(&self.folder, first_ms))?.len();
-        Ok(Some(Cursor { first_ms, offset }))
+        Ok(Position::After(Cursor { first_ms, offset }))
     }
 
     /// The events of `root` and, as they turn up, of all that belongs to it.

@@ -1,7 +1,7 @@
 //! Where events wait for the thread that writes them: bounded, emptied in one go.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::observe::event::Event;
 
@@ -10,15 +10,34 @@ const EVENTS_MAX: usize = 65_536;
 /// How long somebody with events waits for room before they are lost.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
+/// How long an event may wait to be written: while one does for longer, further ones are lost and
+/// counted. So much, at most, is missing from the files when the process is killed.
+pub const UNWRITTEN_MAX: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 struct Waiting {
     events: Vec<Event>,
+    /// Since when the oldest of `events` waits.
+    since: Option<Instant>,
+    /// Since when the oldest of those waits that the writer has taken and not written yet.
+    writing_since: Option<Instant>,
+    /// Somebody wants the writer to look at its limits.
+    woken: bool,
     /// Batches of events taken by the writer and written so far; see [`Room::flush`].
     taken: u64,
     written: u64,
     /// Somebody has already waited in vain: others do not, until there is room again.
     stalled: bool,
     closed: bool,
+}
+
+impl Waiting {
+    /// Too many wait, or one for too long.
+    fn is_full(&self, now: Instant) -> bool {
+        let oldest = self.writing_since.or(self.since);
+        let late = |since: Instant| now.saturating_duration_since(since) > UNWRITTEN_MAX;
+        self.events.len() >= EVENTS_MAX || oldest.is_some_and(late)
+    }
 }
 
 /// What the writer finds.
@@ -40,22 +59,22 @@ pub(super) struct Room {
 
 impl Room {
     /// Lets events in; `false` if they have to be given up.
-    pub(super) fn enter(&self, mut events: Vec<Event>) -> bool {
+    pub(super) fn enter(&self, mut events: Vec<Event>, now: Instant) -> bool {
         let mut waiting = self.waiting();
-        if waiting.events.len() >= EVENTS_MAX && !waiting.stalled {
-            let full = |waiting: &mut Waiting| {
-                waiting.events.len() >= EVENTS_MAX && !waiting.closed && !waiting.stalled
-            };
+        if waiting.is_full(now) && !waiting.stalled {
+            let full =
+                |waiting: &mut Waiting| waiting.is_full(now) && !waiting.closed && !waiting.stalled;
             let waited = self.gone.wait_timeout_while(waiting, PATIENCE, full);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
-            waiting.stalled = waiting.events.len() >= EVENTS_MAX;
+            waiting.stalled = waiting.is_full(now);
         }
-        if waiting.closed || waiting.events.len() >= EVENTS_MAX {
+        if waiting.closed || waiting.is_full(now) {
             return false;
         }
         let writer_sleeps = waiting.events.is_empty();
         if writer_sleeps {
             waiting.events = events;
+            waiting.since = Some(now);
         } else {
             waiting.events.append(&mut events);
         }
@@ -69,14 +88,17 @@ impl Room {
     /// Takes all that waits, after waiting for it no longer than `patience`.
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let waiting = self.waiting();
-        let empty = |waiting: &mut Waiting| waiting.events.is_empty() && !waiting.closed;
+        let empty =
+            |waiting: &mut Waiting| waiting.events.is_empty() && !waiting.closed && !waiting.woken;
         let waited = self.come.wait_timeout_while(waiting, patience, empty);
         let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let woken = std::mem::take(&mut waiting.woken);
         if waiting.events.is_empty() {
-            return if waiting.closed { Taken::Closed } else { Taken::Nothing };
+            return if waiting.closed && !woken { Taken::Closed } else { Taken::Nothing };
         }
         waiting.taken += 1;
         waiting.stalled = false;
+        waiting.writing_since = waiting.since.take();
         let events = std::mem::take(&mut waiting.events);
         drop(waiting);
         self.gone.notify_all();
@@ -87,6 +109,8 @@ impl Room {
     pub(super) fn written(&self) {
         let mut waiting = self.waiting();
         waiting.written = waiting.taken;
+        waiting.writing_since = None;
+        waiting.stalled = false;
         drop(waiting);
         self.gone.notify_all();
     }
@@ -107,6 +131,12 @@ impl Room {
         drop(self.gone.wait_while(waiting, unwritten).unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Makes the writer look at its limits.
+    pub(super) fn wake(&self) {
+        self.waiting().woken = true;
+        self.come.notify_all();
+    }
+
     /// Lets nobody in any more; what waits is still written.
     pub(super) fn close(&self) {
         self.waiting().closed = true;
@@ -115,5 +145,34 @@ impl Room {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use message::{MessageId, Timestamp};
+
+    use super::*;
+    use crate::observe::event::What;
+    use crate::platform::clock::Clock;
+
+    fn event() -> Vec<Event> {
+        let what = What::Failed { reason: "no".into() };
+        vec![Event::new(Timestamp::from_ms(1), MessageId::from_u64(1), what)]
+    }
+
+    #[test]
+    fn nothing_waits_longer_than_a_killed_process_may_leave_out() {
+        let room = Room::default();
+        let start = Clock::system().instant();
+        assert!(room.enter(event(), start));
+        assert!(room.enter(event(), start + UNWRITTEN_MAX));
+        let late = start + UNWRITTEN_MAX + Duration::from_millis(1);
+        assert!(!room.enter(event(), late), "the first has waited too long");
+        let Taken::Events(taken) = room.take(Duration::ZERO) else { panic!("nothing to take") };
+        assert_eq!(taken.len(), 2);
+        assert!(!room.enter(event(), late), "it is not written yet");
+        room.written();
+        assert!(room.enter(event(), late));
     }
 }

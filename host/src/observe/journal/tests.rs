@@ -8,7 +8,7 @@ use std::time::Duration;
 use message::{MessageId, Timestamp};
 use tempfile::TempDir;
 
-use super::{Cursor, Journal, Options, Reader, segment};
+use super::{Cursor, Journal, Options, Page, Position, Reader, segment};
 use crate::observe::event::{Event, What};
 use crate::platform::clock::Clock;
 
@@ -92,32 +92,74 @@ fn a_story_is_looked_for_from_the_time_of_its_id_on() {
 fn events_are_read_page_by_page_while_they_are_written() {
     let place = TempDir::new().unwrap();
     let mut options = Options::new(place.path());
-    options.segment_bytes_max = 500;
+    options.limits.segment_bytes_max = 500;
     let journal = open(options);
     let reader = journal.reader().unwrap();
-    assert_eq!(reader.events(None, 10).unwrap(), (vec![], None));
-    assert_eq!(reader.end().unwrap(), None);
+    assert_eq!(reader.page(Position::Start, 10, None).unwrap(), nothing(Position::Start));
+    assert_eq!(reader.end().unwrap(), Position::Start);
     let all: Vec<Event> = (0..20).map(|ms| event(ms, id(ms, 1), None)).collect();
     for one in &all {
         journal.record(vec![one.clone()]);
         journal.flush();
     }
     assert!(segments(place.path()).len() > 3);
-    let (mut read, mut cursor): (Vec<Event>, Option<Cursor>) = (Vec::new(), None);
+    let (mut read, mut at): (Vec<Event>, Position) = (Vec::new(), Position::Start);
     while read.len() < all.len() {
-        let (page, next) = reader.events(cursor, 3).unwrap();
-        assert!(!page.is_empty() && page.len() <= 3);
-        read.extend(page);
-        let text = next.unwrap().to_string();
-        cursor = Some(text.parse().unwrap());
+        let page = reader.page(at, 3, None).unwrap();
+        assert!(!page.events.is_empty() && page.events.len() <= 3 && !page.gap);
+        assert_eq!(Position::After(page.events.last().unwrap().0), page.next);
+        read.extend(events(&page));
+        at = Position::After(page.next.to_string().parse().unwrap());
     }
     assert_eq!(read, all);
-    assert_eq!(cursor, reader.end().unwrap());
-    assert_eq!(reader.events(cursor, 3).unwrap(), (vec![], cursor));
+    assert_eq!(at, reader.end().unwrap());
+    assert_eq!(reader.page(at, 3, None).unwrap(), nothing(at));
     journal.record(vec![event(99, id(99, 1), None)]);
     journal.flush();
-    assert_eq!(reader.events(cursor, 3).unwrap().0, [event(99, id(99, 1), None)]);
+    assert_eq!(events(&reader.page(at, 3, None).unwrap()), [event(99, id(99, 1), None)]);
+    let one = reader.page(Position::Start, 30, Some(id(7, 1))).unwrap();
+    assert_eq!(events(&one), [event(7, id(7, 1), None)]);
     assert!("1".parse::<Cursor>().is_err() && "1:x".parse::<Cursor>().is_err());
+}
+
+fn nothing(next: Position) -> Page {
+    Page { events: Vec::new(), next, gap: false }
+}
+
+fn events(page: &Page) -> Vec<Event> {
+    page.events.iter().map(|(_, event)| event.clone()).collect()
+}
+
+#[test]
+fn whoever_reads_too_late_is_told_that_lines_are_missing() {
+    let place = TempDir::new().unwrap();
+    let now_ms = Clock::system().now().as_ms();
+    old_segment(place.path(), now_ms - 10, &[event(1, id(1, 1), None)]);
+    old_segment(place.path(), now_ms - 5, &[event(2, id(2, 1), None)]);
+    let reader = Reader::new(place.path());
+    let read = reader.page(Position::Start, 1, None).unwrap();
+    fs::remove_file(segment::path(place.path(), now_ms - 10)).unwrap();
+    let late = reader.page(read.next, 10, None).unwrap();
+    assert!(late.gap);
+    assert_eq!(events(&late), [event(2, id(2, 1), None)]);
+    assert!(!reader.page(late.next, 10, None).unwrap().gap);
+}
+
+#[test]
+fn limits_change_while_it_is_written() {
+    let place = TempDir::new().unwrap();
+    let mut options = Options::new(place.path());
+    for first_ms in [10, 20, 30] {
+        old_segment(place.path(), first_ms, &[event(1, id(1, 1), None)]);
+    }
+    let journal = open(options.clone());
+    journal.record(vec![event(2, id(2, 1), None)]);
+    journal.flush();
+    assert_eq!(segments(place.path()).len(), 4);
+    options.limits.total_bytes_max = 1;
+    journal.set_limits(options.limits);
+    journal.close();
+    assert_eq!(segments(place.path()).len(), 1, "the newest always stays");
 }
 
 #[test]
@@ -128,15 +170,15 @@ fn the_oldest_segments_go_when_there_are_too_many_or_they_are_too_old() {
         old_segment(place.path(), first_ms, &[event(1, id(1, 1), None)]);
     }
     let mut options = Options::new(place.path());
-    options.keep = Some(Duration::from_secs(60));
+    options.limits.keep = Some(Duration::from_secs(60));
     open(options.clone()).close();
     assert_eq!(segments(place.path()), [20, now_ms - 5_000, now_ms - 10], "20 ended 5 s ago");
-    options.keep = None;
-    options.total_bytes_max = 1;
+    options.limits.keep = None;
+    options.limits.total_bytes_max = 1;
     open(options.clone()).close();
     assert_eq!(segments(place.path()), [now_ms - 10], "the newest always stays");
-    options.segment_bytes_max = 150;
-    options.total_bytes_max = 1000;
+    options.limits.segment_bytes_max = 150;
+    options.limits.total_bytes_max = 1000;
     let journal = open(options);
     for ms in 0..50 {
         journal.record(vec![event(ms, id(ms, 1), None)]);
@@ -158,7 +200,7 @@ fn torn_and_foreign_lines_are_passed_over() {
     fs::write(place.path().join("README"), "not a segment").unwrap();
     let reader = Reader::new(place.path());
     assert_eq!(reader.trace(good.id).unwrap(), std::slice::from_ref(&good));
-    assert_eq!(reader.events(None, 10).unwrap().0, [good]);
+    assert_eq!(events(&reader.page(Position::Start, 10, None).unwrap()), [good]);
 }
 
 #[test]
@@ -186,6 +228,8 @@ fn what_cannot_be_written_is_counted_and_writing_goes_on_later() {
     journal.record(vec![event(2, id(2, 1), None)]);
     journal.flush();
     assert_eq!(journal.reader().unwrap().trace(id(2, 1)).unwrap().len(), 1);
+    let page = journal.reader().unwrap().page(Position::Start, 10, None).unwrap();
+    assert_eq!(page.events[0].1.what, What::Lost { events: 3 });
     journal.close();
     journal.record(vec![event(3, id(3, 1), None)]);
     journal.flush();
@@ -210,8 +254,8 @@ fn many_recorders_lose_nothing() {
         thread.join().unwrap();
     }
     journal.flush();
-    let (events, _) = journal.reader().unwrap().events(None, usize::MAX).unwrap();
-    assert_eq!(events.len() + usize::try_from(journal.lost()).unwrap(), 2000);
+    let page = journal.reader().unwrap().page(Position::Start, usize::MAX, None).unwrap();
+    assert_eq!(page.events.len() + usize::try_from(journal.lost()).unwrap(), 2000);
     assert_eq!(journal.lost(), 0);
     let none = Journal::none();
     none.record(vec![event(1, id(1, 1), None)]);

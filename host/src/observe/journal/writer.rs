@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::room::{Room, Taken};
-use super::{Options, segment};
-use crate::observe::event::Event;
+use super::{Limits, segment};
+use crate::observe::event::{Event, What};
 use crate::platform::clock::Clock;
 
 /// So much text is gathered before it is written.
@@ -26,10 +27,13 @@ struct Current {
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Writer {
-    options: Options,
+    folder: PathBuf,
+    limits: Arc<Mutex<Limits>>,
     clock: Clock,
     room: Arc<Room>,
     lost: Arc<AtomicU64>,
+    /// So many of those are in the journal as lost.
+    lost_told: u64,
     current: Option<Current>,
     newest_ms: u64,
     text: Vec<u8>,
@@ -38,14 +42,24 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
-        options: Options,
+        (folder, limits): (PathBuf, Arc<Mutex<Limits>>),
         clock: Clock,
         room: Arc<Room>,
         lost: Arc<AtomicU64>,
     ) -> io::Result<Self> {
-        let newest_ms = segment::list(&options.folder)?.last().copied().unwrap_or(0);
-        let text = Vec::new();
-        Ok(Self { options, clock, room, lost, current: None, newest_ms, text, failing: false })
+        let newest_ms = segment::list(&folder)?.last().copied().unwrap_or(0);
+        Ok(Self {
+            folder,
+            limits,
+            clock,
+            room,
+            lost,
+            lost_told: 0,
+            current: None,
+            newest_ms,
+            text: Vec::new(),
+            failing: false,
+        })
     }
 
     /// Writes until the room is closed and empty.
@@ -66,7 +80,8 @@ impl Writer {
 
     fn write(&mut self, events: &[Event]) {
         let mut gathered: u64 = 0;
-        for event in events {
+        let gap = self.gap();
+        for event in gap.iter().chain(events) {
             let start = self.text.len();
             if serde_json::to_writer(&mut self.text, event).is_err() {
                 self.text.truncate(start);
@@ -80,6 +95,18 @@ impl Writer {
             }
         }
         self.write_piece(gathered);
+    }
+
+    /// A line in the place of those that were lost since the last one.
+    fn gap(&mut self) -> Option<Event> {
+        let lost = self.lost.load(Ordering::Relaxed);
+        let events = lost.saturating_sub(std::mem::replace(&mut self.lost_told, lost));
+        let id = message::MessageId::from_u64(0);
+        (events > 0).then(|| Event::new(self.clock.now(), id, What::Lost { events }))
+    }
+
+    fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what is gathered; what cannot be written is lost, counted, and told once.
@@ -96,7 +123,7 @@ impl Writer {
                 self.current = None;
                 self.lost.fetch_add(events, Ordering::Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
-                    let folder = self.options.folder.display();
+                    let folder = self.folder.display();
                     tracing::error!(event = "journal.failed", %error, %folder, "events are lost");
                 }
             }
@@ -105,14 +132,15 @@ impl Writer {
 
     fn try_write(&mut self) -> io::Result<()> {
         let more = u64::try_from(self.text.len()).unwrap_or(u64::MAX);
-        let full = |current: &Current| current.bytes + more > self.options.segment_bytes_max;
+        let bytes_max = self.limits().segment_bytes_max;
+        let full = |current: &Current| current.bytes + more > bytes_max;
         if self.current.as_ref().is_some_and(full) {
             self.current = None;
             self.tidy();
         }
         let current = match &mut self.current {
             Some(current) => current,
-            none => none.insert(begin(&self.options, &self.clock, &mut self.newest_ms)?),
+            none => none.insert(begin(&self.folder, &self.clock, &mut self.newest_ms)?),
         };
         current.file.write_all(&self.text)?;
         current.bytes += more;
@@ -122,15 +150,15 @@ impl Writer {
     /// Removes the oldest segments: those too many, and those too old.
     fn tidy(&self) {
         if let Err(error) = self.try_tidy() {
-            let folder = self.options.folder.display();
+            let folder = self.folder.display();
             tracing::warn!(event = "journal.tidy_failed", %error, %folder, "old segments stay");
         }
     }
 
     fn try_tidy(&self) -> io::Result<()> {
-        let folder = &self.options.folder;
+        let (folder, limits) = (&self.folder, self.limits());
         let segments = segment::list(folder)?;
-        let oldest_ms = self.options.keep.map_or(0, |keep| {
+        let oldest_ms = limits.keep.map_or(0, |keep| {
             let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
             self.clock.now().as_ms().saturating_sub(keep_ms)
         });
@@ -141,7 +169,7 @@ impl Writer {
         let mut total: u64 = sizes.iter().sum();
         // A segment ends where the next begins; the newest one always stays.
         for ((first_ms, size), next) in segments.iter().zip(sizes).zip(segments.iter().skip(1)) {
-            if total <= self.options.total_bytes_max && *next > oldest_ms {
+            if total <= limits.total_bytes_max && *next > oldest_ms {
                 break;
             }
             fs::remove_file(segment::path(folder, *first_ms))?;
@@ -152,9 +180,9 @@ impl Writer {
 }
 
 /// Begins a segment, named by the time but after every one before it.
-fn begin(options: &Options, clock: &Clock, newest_ms: &mut u64) -> io::Result<Current> {
+fn begin(folder: &Path, clock: &Clock, newest_ms: &mut u64) -> io::Result<Current> {
     let first_ms = clock.now().as_ms().max(newest_ms.saturating_add(1));
-    let file = segment::create(&options.folder, first_ms)?;
+    let file = segment::create(folder, first_ms)?;
     *newest_ms = first_ms;
     Ok(Current { file, bytes: 0 })
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smpp::Octets;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BindType, Connector, ConnectorKind, SmppConnector, Tlvs};
@@ -119,16 +118,8 @@ impl Bound {
     }
 
     fn flight(&self, settings: &SmppConnector) -> Flight {
-        let composing = Composing {
-            to_smsc: true,
-            zero: settings.data_coding_0_out,
-            concat: settings.concat,
-            source: settings.source,
-            dest: settings.dest,
-            service_type: Octets::from_text(&settings.service_type).unwrap_or_default(),
-        };
         Flight::new(
-            composing,
+            Composing::for_connector(settings),
             Judge::Smsc(Arc::clone(&self.connector)),
             settings.tlvs == Tlvs::Auto,
             Arc::clone(&self.connector.name),

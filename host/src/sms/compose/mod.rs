@@ -15,7 +15,7 @@ use smpp::time::{Span, Time};
 use smpp::tlv::TlvTooLong;
 use smpp::{EsmClass, Octets, RegisteredDelivery, Sm, npi, tag, ton};
 
-use crate::config::{Concat, Numbering, Receipts};
+use crate::config::{Account, Concat, Numbering, Receipts, SmppConnector};
 use crate::delivery::{Part, Parts, Queued};
 
 /// How a peer wants its messages.
@@ -33,6 +33,34 @@ pub struct Composing {
     pub dest: Numbering,
     /// `service_type`, at most 5 octets.
     pub service_type: Octets,
+}
+
+impl Composing {
+    /// As a connector's SMSC wants them.
+    #[must_use]
+    pub fn for_connector(settings: &SmppConnector) -> Self {
+        Self {
+            to_smsc: true,
+            zero: settings.data_coding_0_out,
+            concat: settings.concat,
+            source: settings.source,
+            dest: settings.dest,
+            service_type: Octets::from_text(&settings.service_type).unwrap_or_default(),
+        }
+    }
+
+    /// As an account's ESME wants them.
+    #[must_use]
+    pub fn for_account(account: &Account) -> Self {
+        Self {
+            to_smsc: false,
+            zero: account.data_coding_0,
+            concat: Concat::Udh8,
+            source: Numbering::default(),
+            dest: Numbering::default(),
+            service_type: Octets::new(),
+        }
+    }
 }
 
 /// A delivery that no PDU can carry.

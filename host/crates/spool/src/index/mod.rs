@@ -5,13 +5,17 @@
 //! written; everybody reads.
 
 mod names;
+mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::entry::{Cursor, Entry, Index, Lease, NEVER_MS, NO_BODY};
 use crate::stats::{Stats, TargetStats};
 use names::Names;
+pub(crate) use totals::{Added, TOTAL_PREFIX, Totals, restored, stored};
 
 /// What is known of an entry without reading it.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +47,9 @@ pub(crate) struct Columnar {
     /// Needs for a body beside that of the entry whose id it has: most have no other.
     others: HashMap<u64, u32>,
     bodies: u64,
+    totals: Totals,
+    /// Entries that are evidence now and count nowhere else.
+    aside: u64,
 }
 
 impl Columnar {
@@ -114,6 +121,21 @@ impl Columnar {
             self.bodies += u64::from(self.needs(body) == 0);
             *self.others.entry(body).or_default() += 1;
         }
+    }
+
+    /// Counts an entry that was moved out of the way.
+    pub(crate) fn count_aside(&mut self) {
+        self.aside += 1;
+    }
+
+    /// The totals that batches count.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Totals as they are after a group, or as they were stored.
+    pub(crate) fn set_totals(&mut self, totals: impl IntoIterator<Item = (Bytes, u64)>) {
+        self.totals.set(totals);
     }
 
     /// The body that an entry needs; `None` if there is no such entry.
@@ -247,6 +269,8 @@ impl Columnar {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         stats.entries = count(self.entries.len());
         stats.bodies = self.bodies();
+        stats.aside = self.aside;
+        stats.totals = self.totals.all();
         stats.by_state =
             self.states.iter().map(|(&state, ids)| (state, count(ids.len()))).collect();
         let lines = self.names.iter().zip(&self.lines);

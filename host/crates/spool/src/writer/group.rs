@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::batch::{Batch, Operation};
 use crate::entry::{Entry, Key, Lease, NO_BODY};
 use crate::error::CommitError;
-use crate::index::Columnar;
+use crate::index::{Added, Columnar, TOTAL_PREFIX, stored};
 use crate::options::Options;
 use crate::store::{Changes, Expiry};
 
@@ -37,12 +37,16 @@ pub(super) struct Group {
     keys: Vec<(Bytes, Option<Key>)>,
     key_at: HashMap<Bytes, usize>,
     aside: Vec<u64>,
+    added: Added,
 }
 
 impl Group {
     /// Takes a batch in, all of it or, with the reason, nothing.
     pub(super) fn add(&mut self, batch: Batch, index: &Columnar) -> Result<(), CommitError> {
         self.check(&batch, index)?;
+        for count in batch.counts {
+            self.added.add(count);
+        }
         for operation in batch.operations {
             match operation {
                 Operation::PutBody(id, bytes) => self.body(id, index).put = Some(bytes),
@@ -75,8 +79,13 @@ impl Group {
         swept
     }
 
-    /// What is to be written.
-    pub(super) fn changes(&mut self) -> Changes {
+    /// What totals come to with this group.
+    pub(super) fn totals(&self, index: &Columnar) -> Vec<(Bytes, u64)> {
+        self.added.on_top_of(index.totals())
+    }
+
+    /// What is to be written, with these totals.
+    pub(super) fn changes(&mut self, totals: &[(Bytes, u64)]) -> Changes {
         // Whatever a batch says about an entry wins over its evidence.
         self.aside.retain(|id| !self.entry_at.contains_key(id));
         let mut changes = Changes { aside: self.aside.clone(), ..Changes::default() };
@@ -93,11 +102,13 @@ impl Group {
             }
         }
         changes.keys.clone_from(&self.keys);
+        changes.keys.extend(totals.iter().map(|(key, total)| stored(key, *total)));
         changes
     }
 
     /// Brings the index to what was written.
-    pub(super) fn apply(self, index: &mut Columnar) {
+    pub(super) fn apply(self, index: &mut Columnar, totals: Vec<(Bytes, u64)>) {
+        index.set_totals(totals);
         for change in self.entries {
             match change.put {
                 Some((entry, lease)) => index.put(&entry, lease),
@@ -108,6 +119,7 @@ impl Group {
             // The evidence keeps its body.
             index.pin_body(index.body_of(id).unwrap_or(NO_BODY));
             index.remove(id);
+            index.count_aside();
         }
     }
 
@@ -217,6 +229,9 @@ fn check_entry(entry: &Entry) -> Result<(), CommitError> {
 fn check_key(key: &Key) -> Result<(), CommitError> {
     let fits =
         key.key.len() <= Options::KEY_BYTES_MAX && key.value.len() <= Options::VALUE_BYTES_MAX;
+    if key.key.starts_with(TOTAL_PREFIX) {
+        return Err(CommitError::Invalid("the key belongs to a total"));
+    }
     if fits && !key.key.is_empty() {
         Ok(())
     } else {

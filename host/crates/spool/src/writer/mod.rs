@@ -127,13 +127,17 @@ impl Writer {
         let core = Arc::clone(&self.core);
         self.check_space(bytes);
         let (mut group, owed, notes) = self.gather(works);
-        let mut changes = group.changes();
+        let totals = {
+            // Nobody but this thread changes it: what is read here still holds below.
+            group.totals(&core.index.read().unwrap_or_else(PoisonError::into_inner))
+        };
+        let mut changes = group.changes(&totals);
         changes.notes = notes;
         let sync = !owed.commits.is_empty() || !owed.flushes.is_empty();
         let result = self.write(&changes, sync);
         if result.is_ok() {
             let mut index = core.index.write().unwrap_or_else(PoisonError::into_inner);
-            group.apply(&mut index);
+            group.apply(&mut index, totals);
             Counters::add(&core.counters.corrupt, count(changes.aside.len()));
         }
         self.answer(owed, &result);

@@ -7,3 +7,4 @@ mod model;
 mod faults;
 mod disk;
 mod crash;
+mod totals;

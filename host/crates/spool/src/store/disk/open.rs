@@ -12,7 +12,7 @@ use super::files::{BodyFiles, DIRECTORY_MODE};
 use super::lock::DirectoryLock;
 use super::{Disk, record};
 use crate::error::OpenError;
-use crate::index::Columnar;
+use crate::index::{Columnar, TOTAL_PREFIX, restored};
 use crate::options::Options;
 use crate::spool::OpenReport;
 
@@ -134,6 +134,7 @@ fn load(
     for pair in spaces.corrupt.iter() {
         let (_, evidence) = pair.into_inner().map_err(fail)?;
         index.pin_body(record::guess_body(&evidence).unwrap_or(crate::NO_BODY));
+        index.count_aside();
     }
     let mut aside = database.batch().durability(Some(PersistMode::SyncAll));
     for pair in spaces.entries.iter() {
@@ -152,14 +153,36 @@ fn load(
                 let id = id.map_or_else(|_| format!("{key:?}"), |id| id.to_string());
                 report.corrupt.push(format!("entry {id}: {reason}"));
                 index.pin_body(record::guess_body(&value).unwrap_or(crate::NO_BODY));
+                index.count_aside();
                 aside.insert(&spaces.corrupt, key.clone(), value);
                 aside.remove(&spaces.entries, key);
             }
         }
     }
     aside.commit().map_err(fail)?;
+    load_totals(path, spaces, &mut index, report)?;
     report.bodies = index.bodies();
     Ok(index)
+}
+
+/// Takes up what batches counted. A total that cannot be read is told of; it counts from 0 again.
+fn load_totals(
+    path: &Path,
+    spaces: &Spaces,
+    index: &mut Columnar,
+    report: &mut OpenReport,
+) -> Result<(), OpenError> {
+    for pair in spaces.keys.prefix(TOTAL_PREFIX) {
+        let (key, value) = pair.into_inner().map_err(|error| refusal(path, error))?;
+        match record::decode_key(&key, &value).map(restored) {
+            Ok(total) => index.set_totals(total),
+            Err(reason) => {
+                let name = String::from_utf8_lossy(&key).into_owned();
+                report.corrupt.push(format!("total {}: {reason}", name.escape_debug()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says in our words why fjall does not open.

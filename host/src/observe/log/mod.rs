@@ -1,43 +1,81 @@
 //! The log: one line for people or one JSON object a record, on standard error.
+//!
+//! Phone numbers and mailboxes appear as keyed hashes unless `log.addresses` says `plain`.
 
-use std::io::IsTerminal as _;
-use std::sync::Arc;
-use std::sync::OnceLock;
+pub mod conceal;
+pub mod key;
+pub mod lines;
 
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{LogConfig, LogFormat};
+use self::conceal::Key;
+use self::lines::{Lines, Sink};
+use crate::config::{LogAddresses, LogConfig};
 use crate::router::Router;
 
 /// A filter that overrides the configured one, such as `wirepost=debug`.
 pub const FILTER_VARIABLE: &str = "WIREPOST_LOG";
-
 /// The libraries under the spool.
 const STORE: [&str; 2] = ["fjall", "lsm_tree"];
 
-/// The filter in place. A process has one log, as it has one standard error.
-static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+/// The filter and the secrets in place. A process has one log, as it has one standard error.
+static LOG: OnceLock<(Handle<Targets, Registry>, Arc<Privacy>)> = OnceLock::new();
 
-/// Starts the log as configured. Only the first call has an effect.
+/// What is shown of addresses.
+#[derive(Debug)]
+pub(crate) struct Privacy {
+    key: ArcSwap<Key>,
+    plain: AtomicBool,
+}
+
+impl Privacy {
+    fn new(key: Key, plain: bool) -> Self {
+        Self { key: ArcSwap::from_pointee(key), plain: AtomicBool::new(plain) }
+    }
+
+    fn conceal(&self, text: &str) -> String {
+        if self.plain.load(Ordering::Relaxed) {
+            return text.to_owned();
+        }
+        self.key.load().conceal(text).into_owned()
+    }
+}
+
+/// Starts the log as configured, on standard error. Only the first call has an effect.
 pub fn start(config: &LogConfig) {
+    let colours = std::io::stderr().is_terminal();
+    // A reader that went away is no reason to stop carrying messages.
+    let sink = Arc::new(|line: &str| drop(std::io::stderr().lock().write_all(line.as_bytes())));
+    start_to(config, colours, sink);
+}
+
+/// Starts the log as configured, to somewhere else. Only the first call has an effect.
+pub fn start_to(config: &LogConfig, colours: bool, sink: Sink) {
+    // Until the spool is open, hashes are those of this process alone.
+    let key = Key::new(key::random().unwrap_or_default());
+    let privacy = Arc::new(Privacy::new(key, config.addresses == LogAddresses::Plain));
     let (filter, handle) = reload::Layer::new(filter(config));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let started = match config.format {
-        LogFormat::Human => {
-            let lines = lines.with_ansi(std::io::stderr().is_terminal());
-            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
-        }
-        LogFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_current_span(false);
-            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
-        }
-    };
+    let format = config.format;
+    let lines = Lines { format, colours, privacy: Arc::clone(&privacy), sink };
+    let started = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
     if started.is_ok() {
-        FILTER.get_or_init(|| handle);
+        LOG.get_or_init(|| (handle, privacy));
+    }
+}
+
+/// From now on hashes are made with this key.
+pub fn use_key(key: Key) {
+    if let Some((_, privacy)) = LOG.get() {
+        privacy.key.store(Arc::new(key));
     }
 }
 
@@ -52,7 +90,9 @@ pub async fn follow(router: Arc<Router>) {
             () = generations.changed() => {}
         }
         let generation = router.generation();
-        let Some(handle) = FILTER.get() else { continue };
+        let Some((handle, privacy)) = LOG.get() else { continue };
+        let plain = generation.config.log.addresses == LogAddresses::Plain;
+        privacy.plain.store(plain, Ordering::Relaxed);
         if let Err(error) = handle.reload(filter(&generation.config.log)) {
             tracing::error!(event = "log.filter", %error);
         }
