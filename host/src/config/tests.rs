@@ -74,6 +74,19 @@ fn the_example_of_the_design_is_taken() {
 }
 
 #[test]
+fn a_password_that_is_not_there_hides_no_other_mistake() {
+    let text = EXAMPLE
+        .replace("{ env: SMSC_B }, bind: transceiver", "{ file: nowhere }, window: fifty")
+        .replace("to: relay }", "to: smsc-b }");
+    let here = CheckOptions { environment: true };
+    let found = load_text(Path::new("wirepost.yaml"), &text, here).findings;
+    let of_smsc_b: Vec<_> = found.iter().filter(|one| one.message.contains("smsc-b")).collect();
+    let [password, window] = of_smsc_b.as_slice() else { panic!("{found:#?}") };
+    assert!(password.message.contains("password: cannot read"), "{password}");
+    assert!(window.message.contains("window"), "{window}");
+}
+
+#[test]
 fn every_mistake_is_reported_at_once_with_its_line() {
     let text = r#"
 listeners:

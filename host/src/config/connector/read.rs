@@ -16,6 +16,7 @@ use crate::config::check::Check;
 use crate::config::keys::{HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
 use crate::config::listener::VERSIONS;
 use crate::config::retry::{self, Retry};
+use crate::config::scalar::Secret;
 use crate::config::section::{Section, find_word, parse_int};
 use crate::config::server::{Node, hostname};
 
@@ -253,11 +254,13 @@ impl SmppConnector {
     fn read(check: &mut Check, section: &Section<'_>) -> Option<Self> {
         let (data_coding_0_out, data_coding_0_in) = read_data_coding_0(check, section);
         let password = section.opt_secret(check, "password");
+        let has_password = password.is_some();
         let smpp = Self {
             host: section.text(check, "host"),
             port: section.int(check, "port"),
             system_id: section.text(check, "system_id"),
-            password: password?,
+            // Read on without it, so that the other mistakes are told too.
+            password: password.unwrap_or_else(|| Secret::new("")),
             system_type: section.text(check, "system_type"),
             address_range: section.text(check, "address_range"),
             bind: section.word(check, "bind", &BIND_TYPES),
@@ -285,7 +288,7 @@ impl SmppConnector {
             resend_whole: section.flag(check, "resend_whole"),
         };
         warn_of_long_credentials(check, section, &smpp);
-        Some(smpp)
+        has_password.then_some(smpp)
     }
 }
 
