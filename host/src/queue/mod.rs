@@ -126,15 +126,16 @@ pub enum Waiting {
 }
 
 impl Queue {
-    /// An empty queue, limited to `rate` if there is one, that keeps content in `room`.
+    /// An empty queue of the target `own`, limited to `rate` if there is one, that keeps content in
+    /// `room`. What comes for an account from no other account, its receipts among it, is in one order.
     #[must_use]
-    pub fn new(rate: Option<TokenBucket>, room: Arc<Room>) -> Self {
+    pub fn new(own: &Arc<str>, rate: Option<TokenBucket>, room: Arc<Room>) -> Self {
         Self {
             slots: BTreeMap::new(),
             ready: Default::default(),
             scheduled: BTreeSet::new(),
             loaded: Loaded::new(room),
-            accounts: Names::default(),
+            accounts: Names::new([Arc::from(""), Arc::clone(own)]),
             ways: Ways::default(),
             reasons: Reasons::default(),
             in_flight: 0,

@@ -10,17 +10,24 @@ const REASONS_MAX: usize = 500;
 
 /// Names as numbers, in the order of their first appearance. They come from the configuration, so
 /// they are few and are kept; what does not fit any more shares the last number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     numbers: HashMap<Arc<str>, u16>,
+    next: u16,
 }
 
 impl Names {
+    /// With the names that share the number 0.
+    pub(super) fn new(same: [Arc<str>; 2]) -> Self {
+        Self { numbers: same.into_iter().map(|name| (name, 0)).collect(), next: 1 }
+    }
+
     pub(super) fn number(&mut self, name: &Arc<str>) -> u16 {
         if let Some(&number) = self.numbers.get(name) {
             return number;
         }
-        let number = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX);
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
         self.numbers.insert(Arc::clone(name), number);
         number
     }

@@ -68,7 +68,11 @@ fn queued(id: u64, body: u64, priority: u8) -> Box<Queued> {
 }
 
 fn queue() -> Queue {
-    Queue::new(None, Arc::default())
+    new_queue(Arc::default())
+}
+
+fn new_queue(room: Arc<Room>) -> Queue {
+    Queue::new(&Arc::from("t"), None, room)
 }
 
 fn of(account: &str, id: u64) -> Box<Queued> {
@@ -271,7 +275,7 @@ fn a_probe_whose_answer_is_lost_counts_against_the_target() {
 #[test]
 fn content_in_memory_is_bounded_in_octets_over_all_queues() {
     let room = Arc::new(Room::default());
-    let mut queues: Vec<_> = (0..3).map(|_| Queue::new(None, Arc::clone(&room))).collect();
+    let mut queues: Vec<_> = (0..3).map(|_| new_queue(Arc::clone(&room))).collect();
     let raw = vec![b'x'; 1024 * 1024];
     for n in 1..=200 {
         let mut item = queued(n, n, 0);
@@ -290,7 +294,7 @@ fn content_in_memory_is_bounded_in_octets_over_all_queues() {
 #[test]
 fn what_waits_long_is_not_kept_in_memory() {
     let room = Arc::new(Room::default());
-    let mut queue = Queue::new(None, Arc::clone(&room));
+    let mut queue = new_queue(Arc::clone(&room));
     let mut later = queued(1, 1, 0);
     later.delivery.due = t(3_600_000);
     queue.push(later, t(0));
@@ -379,4 +383,13 @@ fn the_oldest_is_known() {
     assert_eq!(queue.oldest(), Some(id(3)));
     queue.finish(id(3));
     assert_eq!(queue.oldest(), Some(id(5)));
+}
+
+#[test]
+fn what_an_account_gets_keeps_its_order_whether_receipt_or_message() {
+    let mut queue = queue();
+    for n in 1..=10 {
+        queue.push(of(if n % 3 == 0 { "t" } else { "" }, n), t(0));
+    }
+    assert_eq!(ids(&queue.take(t(0), 10)), (1..=10).collect::<Vec<_>>());
 }

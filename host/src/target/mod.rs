@@ -59,9 +59,10 @@ impl Target {
     /// A target with nothing queued. It counts as down until its connector says otherwise.
     #[must_use]
     pub fn new(name: Arc<str>, rate: Option<TokenBucket>, shelf: &Arc<Shelf>) -> Self {
+        let queue = Queue::new(&name, rate, Arc::clone(shelf.room()));
         Self {
             name,
-            queue: Mutex::new(Queue::new(rate, Arc::clone(shelf.room()))),
+            queue: Mutex::new(queue),
             answers: Mutex::default(),
             wake: Notify::new(),
             up: AtomicBool::new(false),
