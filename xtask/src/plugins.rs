@@ -21,6 +21,9 @@ const DEBIAN_SOURCE: &str = "/usr/lib/rustlib/src/rust/library";
 const RUSTUP_WITHIN: Duration = Duration::from_secs(60);
 const APT_WITHIN: Duration = Duration::from_secs(240);
 
+const APT_INSTALL: [&str; 6] =
+    ["install", "-y", "--no-install-recommends", "rustc-web", "rust-web-src", "lld-22"];
+
 const HELP: &str = "no compiler for wasm32-unknown-unknown. Either of these brings one:
   rustup target add wasm32-unknown-unknown
   apt-get install rustc-web rust-web-src lld-22      (Debian)";
@@ -107,50 +110,168 @@ fn copy(from: &Path, folder: &Path, names: &[String]) -> Result<usize> {
     Ok(names.len())
 }
 
+/// What there is, or can be had, to compile for wasm32.
+trait Machine {
+    /// Whether the compiler in use has the standard library.
+    fn installed(&self) -> Result<bool>;
+    /// The linker, if Debian's compiler and the sources of the library are there too.
+    fn debian(&self) -> Option<&'static str>;
+    /// Whether there is such a program.
+    fn has(&self, program: &str) -> bool;
+    /// Lets a program try to bring it; whether it says that it did.
+    fn ask(&self, program: &str, args: &[&str]) -> Result<bool>;
+}
+
+/// Finds a compiler, or asks for one: what is installed first, then rustup, then Debian.
+fn choose(machine: &impl Machine) -> Result<Option<Compiler>> {
+    if machine.installed()? {
+        return Ok(Some(Compiler::Installed));
+    }
+    if let Some(linker) = machine.debian() {
+        return Ok(Some(Compiler::Debian { linker }));
+    }
+    if machine.has("rustup")
+        && machine.ask("rustup", &["target", "add", TRIPLE])?
+        && machine.installed()?
+    {
+        return Ok(Some(Compiler::Installed));
+    }
+    if machine.has("apt-get") {
+        machine.ask("apt-get", &["update"])?;
+        machine.ask("apt-get", &APT_INSTALL)?;
+        if let Some(linker) = machine.debian() {
+            return Ok(Some(Compiler::Debian { linker }));
+        }
+    }
+    Ok(None)
+}
+
 fn find() -> Result<Compiler> {
-    if installed()? {
-        return Ok(Compiler::Installed);
-    }
-    if let Some(linker) = debian() {
-        return Ok(Compiler::Debian { linker });
-    }
     let log = root().join("target/wasm-toolchain.log");
     fs::create_dir_all(root().join("target"))?;
-    if found("rustup") {
-        println!("asking rustup for {TRIPLE}");
-        let mut command = Command::new("rustup");
-        command.args(["target", "add", TRIPLE]).current_dir(root());
-        if try_run(&mut command, RUSTUP_WITHIN, &log)? && installed()? {
-            return Ok(Compiler::Installed);
-        }
+    match choose(&ThisMachine { log: log.clone() })? {
+        Some(compiler) => Ok(compiler),
+        None => bail!("{HELP}\nwhat was tried is in {}", log.display()),
     }
-    if found("apt-get") {
-        println!("asking apt for rustc-web, rust-web-src and lld-22");
-        for step in [
-            &["update"][..],
-            &["install", "-y", "--no-install-recommends", "rustc-web", "rust-web-src", "lld-22"],
-        ] {
-            let mut command = Command::new("apt-get");
-            command.args(step).env("DEBIAN_FRONTEND", "noninteractive");
-            try_run(&mut command, APT_WITHIN, &log)?;
-        }
-        if let Some(linker) = debian() {
-            return Ok(Compiler::Debian { linker });
-        }
-    }
-    bail!("{HELP}\nwhat was tried is in {}", log.display())
 }
 
-/// Whether the compiler in use has the standard library.
-fn installed() -> Result<bool> {
-    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let said = output(command.args(["--print", "sysroot"]).current_dir(root()))?;
-    let sysroot = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-    Ok(Path::new(&sysroot).join("lib/rustlib").join(TRIPLE).join("lib").is_dir())
+struct ThisMachine {
+    /// What the programs said.
+    log: PathBuf,
 }
 
-/// The linker, if Debian's compiler and the sources of the library are there too.
-fn debian() -> Option<&'static str> {
-    let there = Path::new(DEBIAN_RUSTC).is_file() && Path::new(DEBIAN_SOURCE).is_dir();
-    LINKERS.into_iter().find(|linker| there && Path::new(linker).is_file())
+impl Machine for ThisMachine {
+    fn installed(&self) -> Result<bool> {
+        let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        let said = output(command.args(["--print", "sysroot"]).current_dir(root()))?;
+        let sysroot = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        Ok(Path::new(&sysroot).join("lib/rustlib").join(TRIPLE).join("lib").is_dir())
+    }
+
+    fn debian(&self) -> Option<&'static str> {
+        let there = Path::new(DEBIAN_RUSTC).is_file() && Path::new(DEBIAN_SOURCE).is_dir();
+        LINKERS.into_iter().find(|linker| there && Path::new(linker).is_file())
+    }
+
+    fn has(&self, program: &str) -> bool {
+        found(program)
+    }
+
+    fn ask(&self, program: &str, args: &[&str]) -> Result<bool> {
+        println!("asking: {program} {}", args.join(" "));
+        let within = if program == "rustup" { RUSTUP_WITHIN } else { APT_WITHIN };
+        let mut command = Command::new(program);
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").current_dir(root());
+        try_run(&mut command, within, &self.log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// A machine on which these programs are there and do what they are asked, or do not.
+    #[derive(Default)]
+    struct Imagined {
+        installed: Cell<bool>,
+        debian: Cell<bool>,
+        rustup: Option<bool>,
+        apt: Option<bool>,
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl Machine for Imagined {
+        fn installed(&self) -> Result<bool> {
+            Ok(self.installed.get())
+        }
+
+        fn debian(&self) -> Option<&'static str> {
+            self.debian.get().then_some(LINKERS[0])
+        }
+
+        fn has(&self, program: &str) -> bool {
+            match program {
+                "rustup" => self.rustup.is_some(),
+                "apt-get" => self.apt.is_some(),
+                _ => false,
+            }
+        }
+
+        fn ask(&self, program: &str, args: &[&str]) -> Result<bool> {
+            self.asked.borrow_mut().push(format!("{program} {}", args[0]));
+            let works = if program == "rustup" { self.rustup } else { self.apt };
+            let works = works == Some(true);
+            match (program, args[0]) {
+                ("rustup", _) => self.installed.set(works),
+                (_, "install") => self.debian.set(works),
+                _ => {}
+            }
+            Ok(works)
+        }
+    }
+
+    #[track_caller]
+    fn check(machine: &Imagined, expect: Option<&str>, asked: &[&str]) {
+        let chosen = choose(machine).unwrap().map(|compiler| match compiler {
+            Compiler::Installed => "installed",
+            Compiler::Debian { .. } => "debian",
+        });
+        assert_eq!((chosen, &**machine.asked.borrow()), (expect, &*own(asked)));
+    }
+
+    fn own(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_there_is_used_and_nobody_is_asked() {
+        let both = || Imagined { rustup: Some(true), apt: Some(true), ..Imagined::default() };
+        let machine = Imagined { installed: Cell::new(true), debian: Cell::new(true), ..both() };
+        check(&machine, Some("installed"), &[]);
+        check(&Imagined { debian: Cell::new(true), ..both() }, Some("debian"), &[]);
+    }
+
+    #[test]
+    fn rustup_is_asked_first_then_debian_then_it_is_explained() {
+        let machine = Imagined { rustup: Some(true), apt: Some(true), ..Imagined::default() };
+        check(&machine, Some("installed"), &["rustup target"]);
+        let all = ["rustup target", "apt-get update", "apt-get install"];
+        let machine = Imagined { rustup: Some(false), apt: Some(true), ..Imagined::default() };
+        check(&machine, Some("debian"), &all);
+        let machine = Imagined { rustup: Some(false), apt: Some(false), ..Imagined::default() };
+        check(&machine, None, &all);
+        let machine = Imagined { apt: Some(true), ..Imagined::default() };
+        check(&machine, Some("debian"), &["apt-get update", "apt-get install"]);
+        check(&Imagined::default(), None, &[]);
+    }
+
+    #[test]
+    fn the_explanation_names_each_way() {
+        assert!(HELP.contains("rustup target add") && HELP.contains("apt-get install rustc-web"));
+        for package in &APT_INSTALL[3..] {
+            assert!(HELP.contains(package), "{package}");
+        }
+    }
 }
