@@ -16,8 +16,11 @@ use crate::{
 
 pub use crate::bindings::exports::wirepost::plugin::lifecycle::Guest as Lifecycle;
 pub use crate::bindings::exports::wirepost::plugin::on_message::Guest as OnMessage;
+pub use crate::bindings::on_lookup::exports::wirepost::plugin::on_lookup::Guest as OnLookup;
+pub use crate::bindings::on_receipt::exports::wirepost::plugin::on_receipt::Guest as OnReceipt;
 pub use host::message_api::Message as HostMessage;
-pub use wit::{Envelope as HostEnvelope, Verdict as HostVerdict};
+pub use host::receipt_api::Receipt as HostReceipt;
+pub use wit::{Envelope as HostEnvelope, Error as HostError, Verdict as HostVerdict};
 
 /// Builds the plugin of this instance.
 ///
@@ -48,6 +51,56 @@ pub fn process<P: Plugin>(
     slot.with_borrow_mut(|plugin| {
         let plugin = plugin.as_mut().ok_or_else(|| "process was called before init".to_owned())?;
         plugin.process(&mut message).map(Into::into).map_err(|failure| failure.to_string())
+    })
+}
+
+/// Lets the plugin decide about a message whose questions are answered.
+///
+/// # Errors
+/// The plugin's own failure.
+pub fn resume<P: crate::lookup::OnLookup>(
+    slot: &'static LocalKey<RefCell<Option<P>>>,
+    message: &HostMessage,
+    envelope: wit::Envelope,
+    state: &[u8],
+    answers: Vec<Result<String, wit::Error>>,
+) -> Result<wit::Verdict, String> {
+    let mut message = crate::Message::new(Handle::Lent(message), envelope.into());
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(Error::from)).collect();
+    slot.with_borrow_mut(|plugin| {
+        let plugin = plugin.as_mut().ok_or_else(|| "resume was called before init".to_owned())?;
+        let judged = plugin.resume(&mut message, state, &answers);
+        judged.map(Into::into).map_err(|failure| failure.to_string())
+    })
+}
+
+/// Shows a receipt to the plugin.
+///
+/// # Errors
+/// The plugin's own failure.
+pub fn receipt<P: crate::receipt::OnReceipt>(
+    slot: &'static LocalKey<RefCell<Option<P>>>,
+    receipt: &HostReceipt,
+) -> Result<u16, String> {
+    let text = |key: &str| match receipt.field(key) {
+        wit::Value::Text(text) => text,
+        wit::Value::None | wit::Value::Int(_) | wit::Value::Bytes(_) => String::new(),
+    };
+    let receipt = crate::receipt::Receipt {
+        message_id: receipt.message_id(),
+        recipient: receipt.recipient().into(),
+        target: receipt.target(),
+        state: receipt.state(),
+        error: text("receipt.error"),
+        text: text("receipt.text"),
+    };
+    slot.with_borrow_mut(|plugin| {
+        let plugin = plugin.as_mut().ok_or_else(|| "receipt was called before init".to_owned())?;
+        match plugin.receipt(&receipt) {
+            Ok(crate::receipt::Tell::Origin) => Ok(0),
+            Ok(crate::receipt::Tell::Nobody) => Ok(1),
+            Err(failure) => Err(failure.to_string()),
+        }
     })
 }
 
@@ -253,6 +306,10 @@ pub(crate) fn target_state(name: &str) -> Option<TargetState> {
     Some(TargetState::new(state.name, state.up, state.queued, state.per_second))
 }
 
+pub(crate) fn lookup_ask(name: &str, key: &str) -> Result<u32, Error> {
+    host::lookup::ask(name, key).map_err(Into::into)
+}
+
 pub(crate) fn now_ms() -> u64 {
     host::clock::now_ms()
 }
@@ -387,6 +444,7 @@ impl From<Verdict> for wit::Verdict {
             }
             Verdict::Drop(why) => Self::Drop(why),
             Verdict::Hold(why) => Self::Hold(why),
+            Verdict::Wait(state) => Self::Wait(state),
             Verdict::Other(code, text) => Self::Other((code, text)),
         }
     }

@@ -29,9 +29,11 @@ mod value;
 pub mod clock;
 pub mod kv;
 pub mod log;
+pub mod lookup;
 pub mod manifest;
 pub mod metrics;
 pub mod random;
+pub mod receipt;
 pub mod tables;
 pub mod targets;
 pub mod verdict;
@@ -61,10 +63,16 @@ pub use verdict::{Reply, Verdict};
 
 /// What a plugin usually needs, in one line.
 pub mod prelude {
-    pub use crate::verdict::{accept, defer, drop_message, hold, next, reject, route, route_any};
+    pub use crate::lookup::{Answer, OnLookup};
+    pub use crate::receipt::{OnReceipt, Receipt, Tell};
+    pub use crate::verdict::{
+        accept, defer, drop_message, hold, next, reject, route, route_any, wait,
+    };
     pub use crate::{
         Address, Answers, Content, Error, Failure, Kind, Message, Plugin, Result, Stage, Value,
         Verdict,
     };
-    pub use crate::{clock, filter, kv, log, metrics, plugin, random, tables, targets};
+    pub use crate::{
+        cases, clock, filter, kv, log, lookup, metrics, plugin, random, tables, targets,
+    };
 }

@@ -11,7 +11,7 @@ pub const SDK: &str = env!("CARGO_PKG_VERSION");
 #[doc(hidden)]
 #[macro_export]
 macro_rules! manifest_parts {
-    () => {
+    ($($hook:ident),*) => {
         [
             "{\"api\":\"",
             $crate::manifest::API,
@@ -21,8 +21,22 @@ macro_rules! manifest_parts {
             ::core::env!("CARGO_PKG_VERSION"),
             "\",\"sdk\":\"",
             $crate::manifest::SDK,
-            "\",\"hooks\":[\"on-message\"]}",
+            "\",\"hooks\":[\"on-message\"",
+            $($crate::hook_name!($hook),)*
+            "]}",
         ]
+    };
+}
+
+/// How the manifest names a hook.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! hook_name {
+    (on_lookup) => {
+        ",\"on-lookup\""
+    };
+    (on_receipt) => {
+        ",\"on-receipt\""
     };
 }
 
@@ -64,5 +78,9 @@ mod tests {
         let manifest: serde_json::Value = serde_json::from_slice(&BYTES).unwrap();
         assert_eq!(manifest["name"], "wirepost-sdk");
         assert_eq!(manifest["hooks"][0], "on-message");
+        const MORE: &[&str] = &crate::manifest_parts!(on_lookup, on_receipt);
+        const LONGER: [u8; super::len(MORE)] = super::join(MORE);
+        let manifest: serde_json::Value = serde_json::from_slice(&LONGER).unwrap();
+        assert_eq!(manifest["hooks"][2], "on-receipt");
     }
 }

@@ -83,7 +83,9 @@ pub fn parse_config<C: DeserializeOwned>(json: &str) -> std::result::Result<C, S
     }
 }
 
-/// Makes a module of a type that implements [`Plugin`](trait@crate::Plugin).
+/// Makes a module of a type that implements [`Plugin`](trait@crate::Plugin). Hooks that it has besides are
+/// named after it: `plugin!(Type, on_lookup)` for [`OnLookup`](crate::lookup::OnLookup), `on_receipt` for
+/// [`OnReceipt`](crate::receipt::OnReceipt).
 ///
 /// ```
 /// use wirepost_sdk::prelude::*;
@@ -105,7 +107,7 @@ pub fn parse_config<C: DeserializeOwned>(json: &str) -> std::result::Result<C, S
 /// ```
 #[macro_export]
 macro_rules! plugin {
-    ($plugin:ty) => {
+    ($plugin:ty $(, $hook:ident)* $(,)?) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             ::std::thread_local! {
@@ -134,12 +136,72 @@ macro_rules! plugin {
             }
 
     $crate::bindings::export_plugin!(Module with_types_in $crate::bindings);
+            $($crate::export_hook!($hook, Module, PLUGIN);)*
 
-            const PARTS: &[&str] = &$crate::manifest_parts!();
+            const PARTS: &[&str] = &$crate::manifest_parts!($($hook),*);
 
             #[used]
             #[unsafe(link_section = "wirepost:manifest")]
             static MANIFEST: [u8; $crate::manifest::len(PARTS)] = $crate::manifest::join(PARTS);
+        };
+    };
+}
+
+/// Exports a hook that not every plugin has.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_hook {
+    (on_lookup, $module:ident, $slot:ident) => {
+        impl $crate::guest::OnLookup for $module {
+            fn resume(
+                message: &$crate::guest::HostMessage,
+                envelope: $crate::guest::HostEnvelope,
+                state: ::std::vec::Vec<u8>,
+                answers: ::std::vec::Vec<
+                    ::std::result::Result<::std::string::String, $crate::guest::HostError>,
+                >,
+            ) -> ::std::result::Result<$crate::guest::HostVerdict, ::std::string::String> {
+                $crate::guest::resume(&$slot, message, envelope, &state, answers)
+            }
+        }
+
+    $crate::bindings::on_lookup::export_on_lookup!($module with_types_in $crate::bindings::on_lookup);
+    };
+    (on_receipt, $module:ident, $slot:ident) => {
+        impl $crate::guest::OnReceipt for $module {
+            fn process(
+                receipt: &$crate::guest::HostReceipt,
+            ) -> ::std::result::Result<u16, ::std::string::String> {
+                $crate::guest::receipt(&$slot, receipt)
+            }
+        }
+
+    $crate::bindings::on_receipt::export_on_receipt!($module with_types_in $crate::bindings::on_receipt);
+    };
+}
+
+/// Puts cases for `wirepost plugin test` into the module: a JSON file beside the crate's `Cargo.toml`. Each
+/// is an object with a `name`, a message (`from`, `to`, `subject`, `text`), the plugin's `config`, `targets`
+/// and `answers` (`LOOKUP:KEY=TEXT`) around it, and what to `expect`: a `verdict`, and of `reason`, `route`,
+/// `from`, `to`, `text`, `meta`, `forks` what matters.
+#[macro_export]
+macro_rules! cases {
+    ($file:literal) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            const FILE: &[u8] = ::core::include_bytes!(::core::concat!(
+                ::core::env!("CARGO_MANIFEST_DIR"),
+                "/",
+                $file
+            ));
+
+            #[used]
+            #[unsafe(link_section = "wirepost:cases")]
+            static CASES: [u8; FILE.len()] = *::core::include_bytes!(::core::concat!(
+                ::core::env!("CARGO_MANIFEST_DIR"),
+                "/",
+                $file
+            ));
         };
     };
 }

@@ -20,6 +20,9 @@ pub enum Verdict {
     Drop(String),
     /// Quarantine with a reason, for an operator to release or delete.
     Hold(String),
+    /// Not yet: what was asked by [`crate::lookup::ask`] is answered first, then
+    /// [`resume`](crate::lookup::OnLookup::resume) gets this back.
+    Wait(Vec<u8>),
     /// A verdict of a later host by its code. A host that does not know it reports a fault.
     Other(u16, String),
 }
@@ -83,6 +86,12 @@ pub fn drop_message(why: impl Into<String>) -> Verdict {
 #[must_use]
 pub fn hold(why: impl Into<String>) -> Verdict {
     Verdict::Hold(why.into())
+}
+
+/// Wait for what was asked; [`resume`](crate::lookup::OnLookup::resume) gets `state` back, at most 64 KiB.
+#[must_use]
+pub fn wait(state: impl Into<Vec<u8>>) -> Verdict {
+    Verdict::Wait(state.into())
 }
 
 impl Verdict {

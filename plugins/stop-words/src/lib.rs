@@ -4,6 +4,7 @@ use serde::Deserialize;
 use wirepost_sdk::prelude::*;
 
 plugin!(StopWords);
+cases!("cases.json");
 
 /// The plugin's block `config:` in the YAML.
 #[derive(Debug, Deserialize)]

@@ -269,6 +269,10 @@ pub(crate) fn target_state(name: &str) -> Option<TargetState> {
     with(|world| world.targets.get(name).cloned())
 }
 
+pub(crate) fn lookup_ask(name: &str, key: &str) -> Result<u32, Error> {
+    with(|world| world.ask(name, key))
+}
+
 pub(crate) fn now_ms() -> u64 {
     with(|world| world.now_ms)
 }

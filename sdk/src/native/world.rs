@@ -7,11 +7,13 @@ use std::net::IpAddr;
 use message::edit::Edited;
 
 use crate::log::Level;
+use crate::lookup::Answer;
 use crate::targets::TargetState;
 use crate::{Answers, Error, Verdict};
 
 /// As the host.
 const FORKS_MAX: u32 = 32;
+const ASKS_MAX: usize = 8;
 const KV_KEY_BYTES_MAX: usize = 256;
 const KV_VALUE_BYTES_MAX: usize = 64 << 10;
 
@@ -35,6 +37,9 @@ pub(crate) struct World {
     pub(crate) observed: BTreeMap<String, Vec<f64>>,
     pub(crate) tables: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) targets: BTreeMap<String, TargetState>,
+    /// By look-up and key.
+    pub(crate) answers: BTreeMap<(String, String), Answer>,
+    asks: Vec<(String, String)>,
     emitted: Vec<Emitted>,
     forks: u32,
     kv: BTreeMap<String, Entry>,
@@ -53,6 +58,8 @@ impl Default for World {
             observed: BTreeMap::new(),
             tables: BTreeMap::new(),
             targets: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            asks: Vec::new(),
             emitted: Vec::new(),
             forks: 0,
             kv: BTreeMap::new(),
@@ -209,6 +216,24 @@ impl World {
     pub(super) fn emit(&mut self, fork: Emitted) -> u64 {
         self.emitted.push(fork);
         self.emitted.len() as u64
+    }
+
+    pub(super) fn ask(&mut self, name: &str, key: &str) -> Result<u32, Error> {
+        if !self.answers.keys().any(|(known, _)| known == name) {
+            return Err(Error::NotFound);
+        }
+        if self.asks.len() >= ASKS_MAX {
+            return Err(Error::Exhausted);
+        }
+        self.asks.push((name.to_owned(), key.to_owned()));
+        Ok(u32::try_from(self.asks.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// The answers to what was asked, in its order; a key without one is not known.
+    pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
+        let asks = std::mem::take(&mut self.asks);
+        let answer = |ask| self.answers.get(&ask).cloned().unwrap_or(Err(Error::NotFound));
+        asks.into_iter().map(answer).collect()
     }
 
     pub(super) fn lookup_ip(&self, table: &str, ip: &str) -> Option<String> {

@@ -28,6 +28,8 @@ use std::time::Duration;
 use message::edit::Edited;
 
 use crate::backend::{self, Handle, World};
+use crate::lookup::{Answer, OnLookup};
+use crate::receipt::{OnReceipt, Receipt, Tell};
 use crate::targets::TargetState;
 use crate::{Address, Answers, Message, Plugin, Result, Value, Verdict, parse_config};
 
@@ -118,6 +120,12 @@ impl<P: Plugin> Harness<P> {
         &mut self.plugin
     }
 
+    /// Sets what a look-up says about a key; keys without an answer are not known. A look-up of which
+    /// nothing was set is not there.
+    pub fn set_answer(&mut self, lookup: &str, key: &str, answer: Answer) {
+        self.world.answers.insert((lookup.to_owned(), key.to_owned()), answer);
+    }
+
     fn call(&mut self, sample: &Sample) -> Result<Outcome> {
         let message = sample.message(self.world.message_id, self.world.now_ms);
         let handle = Handle::new(Edited::new(message), Answers::Share, self.run);
@@ -131,6 +139,53 @@ impl<P: Plugin> Harness<P> {
             message: Seen(fork.edited),
         });
         Ok(Outcome { verdict: verdict?, forks: forks.collect(), message: Seen(handle.edited()) })
+    }
+}
+
+impl<P: OnLookup> Harness<P> {
+    /// Lets the plugin judge a new message, and go on with it whenever it waits for answers.
+    ///
+    /// # Errors
+    /// The plugin's own failure.
+    pub fn process_answered(&mut self, sample: &Sample) -> Result<Outcome> {
+        self.world.message_id += 1;
+        self.run = 1;
+        let message = sample.message(self.world.message_id, self.world.now_ms);
+        let handle = Handle::new(Edited::new(message), Answers::Share, self.run);
+        let env = handle.envelope();
+        let plugin = &mut self.plugin;
+        let (mut verdict, mut emitted) =
+            self.world.during(|| plugin.process(&mut Message::new(handle.clone(), env.clone())));
+        while let Ok(Verdict::Wait(state)) = &verdict {
+            let (state, answers) = (state.clone(), self.world.take_answers());
+            if answers.is_empty() {
+                return Err("`wait` without a question".into());
+            }
+            let resume = || {
+                let mut message = Message::new(handle.clone(), env.clone());
+                plugin.resume(&mut message, &state, &answers)
+            };
+            let (next, more) = self.world.during(resume);
+            verdict = next;
+            emitted.extend(more);
+        }
+        let forks = emitted.into_iter().map(|fork| Forked {
+            verdict: fork.verdict,
+            answers: fork.answers,
+            message: Seen(fork.edited),
+        });
+        Ok(Outcome { verdict: verdict?, forks: forks.collect(), message: Seen(handle.edited()) })
+    }
+}
+
+impl<P: OnReceipt> Harness<P> {
+    /// Shows a receipt to the plugin.
+    ///
+    /// # Errors
+    /// The plugin's own failure.
+    pub fn receipt(&mut self, receipt: &Receipt) -> Result<Tell> {
+        let plugin = &mut self.plugin;
+        self.world.during(|| plugin.receipt(receipt)).0
     }
 }
 
