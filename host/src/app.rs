@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{
-    self, CheckOptions, Config, Connector, ConnectorKind, Finding, Listener, ListenerKind, Name,
-    SpoolPlace,
+    Config, Connector, ConnectorKind, Finding, Listener, ListenerKind, Name, SourceFile, SpoolPlace,
 };
-use crate::generation::Generation;
+use crate::generation::{Generation, Health};
+use crate::lookup::Lookups;
 use crate::observe::journal::{self, Journal};
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
@@ -25,23 +24,19 @@ use crate::platform::machine::Machine;
 use crate::platform::net::{self, Net};
 use crate::platform::supervisor::{Inherited, Supervisor};
 use crate::platform::watch::Watch;
-use crate::plugins::PluginSet;
+use crate::plugins::{PluginSet, Surroundings};
 use crate::reload::{self, Reloader};
 use crate::route::RouteTable;
 use crate::router::{Parts, Router, Targets};
+use crate::startup::Startup;
 use crate::{inbound, outbound};
+
+pub use crate::startup::Options;
 
 /// How often the program looks whether its disk has failed.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 /// Time to stop accepting and answer what is in flight after the disk has failed.
 const POISONED_DRAIN: Duration = Duration::from_secs(2);
-
-/// How to start.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The main configuration file.
-    pub config: PathBuf,
-}
 
 /// Why the program did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +44,14 @@ pub enum StartError {
     /// The configuration has errors.
     #[error("the configuration has errors")]
     Config(Vec<Finding>),
+    /// Something is broken, and so is the last good state.
+    #[error("{why}; what ran last does not do either: {also}")]
+    NothingGood {
+        /// What is broken.
+        why: String,
+        /// Why the last good state cannot be used.
+        also: String,
+    },
     /// Plugins could not be loaded.
     #[error("plugins could not be loaded: {}", .0.join("; "))]
     Plugins(Vec<String>),
@@ -94,13 +97,13 @@ pub struct App {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn run(options: Options) -> Result<(), StartError> {
+pub async fn run(options: Options, startup: Startup) -> Result<(), StartError> {
     let mut hangup = listen_for(SignalKind::hangup())?;
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let supervisor = Supervisor::from_environment();
     let inherited = Inherited::from_environment();
-    let app = App::start_with(&options, Machine::system(), inherited).await?;
+    let app = App::start_with(&options, startup, Machine::system(), inherited).await?;
     supervisor.ready();
     let mut alive = Alive::default();
     let poisoned = loop {
@@ -160,42 +163,46 @@ impl Alive {
 }
 
 impl App {
-    /// Builds and starts everything; when this returns, listeners listen.
+    /// Reads the configuration, or the last good one, and starts with it.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(options: &Options, machine: impl Into<Machine>) -> Result<Self, StartError> {
-        Self::start_with(options, machine.into(), Inherited::default()).await
+        let machine = machine.into();
+        let startup = Startup::read(options, &machine.tasks).await?;
+        Self::start_with(options, startup, machine, Inherited::default()).await
     }
 
-    /// As [`App::start`], with sockets that listen already.
+    /// Builds and starts everything, with sockets that listen already; when this returns, listeners
+    /// listen.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start_with(
         options: &Options,
+        startup: Startup,
         machine: Machine,
         inherited: Inherited,
     ) -> Result<Self, StartError> {
-        let config = read_config(&options.config, &machine).await?;
-        let sockets = bind_all(&config, &machine.net, inherited)?;
+        startup.announce();
+        let sockets = bind_all(&startup.config, &machine.net, inherited)?;
         let spool = match machine.spool.clone() {
             Some(spool) => spool,
-            None => open_spool(&config)?,
+            None => open_spool(&startup.config)?,
         };
         log::use_key(log::key::of(&spool).await?);
         let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
-        let plugins = PluginSet::start(spool.clone(), &machine, Arc::clone(&targets))
-            .map_err(anyhow::Error::from)?;
-        let env = plugins.env(&config);
-        let slots = plugins.load(&config, &env, &[]).await.map_err(StartError::Plugins)?;
-        let generation = Arc::new(Generation {
-            number: 1,
-            routes: RouteTable::compile(&config),
-            plugins: slots,
-            env,
-            config: Arc::clone(&config),
-        });
+        let lookups = Arc::new(Lookups::new(&machine));
+        let surroundings = Surroundings {
+            spool: spool.clone(),
+            targets: Arc::clone(&targets),
+            last_good: startup.last_good.clone(),
+            lookups: Some(Arc::clone(&lookups)),
+        };
+        let plugins = PluginSet::start(&machine, surroundings).map_err(anyhow::Error::from)?;
+        let First { generation, sources, sockets } =
+            first(&plugins, startup, sockets, &machine).await?;
+        let config = Arc::clone(&generation.config);
         let Machine { clock, net, tasks, attended, .. } = machine;
         let journal = open_journal(&config, &clock)?;
         let parts = Parts {
@@ -206,17 +213,19 @@ impl App {
             journal,
             metrics: Metrics::default(),
             targets,
-            generation,
+            generation: Arc::clone(&generation),
         };
         let router = Router::open(parts).await?;
         let waiting = router.recover().await?;
         tracing::info!(event = "spool.recovered", waiting);
         router.tasks.spawn("decider", Arc::clone(&router).run_decider());
+        router.tasks.spawn("lookups", Arc::clone(&router).run_lookups(lookups));
         router.tasks.spawn("log", log::follow(Arc::clone(&router)));
         router.tasks.spawn("sweeper", Arc::clone(&router).run_sweeper());
         let mut connectors = Connectors::default();
         connectors.fit(&router, &config);
         let addresses = start_listeners(&router, &config, sockets);
+        plugins.keep(sources, generation.plugins.clone()).await;
         let watch = attended.then(|| start_watch(&config, options)).flatten();
         let (watch, changed) = watch.unzip();
         let reloader = Reloader {
@@ -299,16 +308,68 @@ impl Connectors {
 
 type Socket = (Arc<Listener>, net::Listener);
 
-async fn read_config(path: &Path, machine: &Machine) -> Result<Arc<Config>, StartError> {
-    let path = path.to_path_buf();
-    let read = move || config::load(&path, CheckOptions { environment: true });
-    let loaded = machine.tasks.blocking(read).await.map_err(anyhow::Error::from)?;
-    for finding in &loaded.findings {
-        if loaded.config.is_some() {
-            tracing::warn!(event = "config.warning", "{finding}");
+/// The first generation, and what it was made of.
+struct First {
+    generation: Arc<Generation>,
+    sources: Vec<SourceFile>,
+    sockets: Vec<Socket>,
+}
+
+/// Makes the first generation. Where plugins do not load under the configuration on disk, the last
+/// good one takes its place.
+async fn first(
+    plugins: &PluginSet,
+    startup: Startup,
+    sockets: Vec<Socket>,
+    machine: &Machine,
+) -> Result<First, StartError> {
+    let (mut startup, mut sockets) = (startup, sockets);
+    let mut env = plugins.env(&startup.config);
+    let loaded = match plugins.load(&startup.config, &env, &[], startup.kept.as_ref()).await {
+        Ok(loaded) => loaded,
+        Err(lines) => {
+            startup = startup.fall_back(lines, &machine.tasks).await?;
+            startup.announce();
+            sockets = bind_others(&startup.config, &machine.net, sockets)?;
+            env = plugins.env(&startup.config);
+            let loaded = plugins.load(&startup.config, &env, &[], startup.kept.as_ref()).await;
+            loaded.map_err(StartError::Plugins)?
+        }
+    };
+    for (name, why) in &loaded.stale {
+        let plugin = &**name;
+        tracing::error!(event = "plugin.stale", plugin, "it runs with its last good bytes: {why}");
+    }
+    for (module, why) in &loaded.refused {
+        tracing::error!(event = "plugin.refused", module = &**module, "it does not run: {why}");
+    }
+    let Startup { config, sources, stale, .. } = startup;
+    let health = Health { config: stale, stale: loaded.stale, refused: loaded.refused };
+    let routes = RouteTable::compile(&config);
+    let generation = Generation { number: 1, routes, plugins: loaded.slots, env, health, config };
+    Ok(First { generation: Arc::new(generation), sources, sockets })
+}
+
+/// The sockets of another configuration: those that stay where they are, and new ones for the rest.
+fn bind_others(config: &Config, net: &Net, bound: Vec<Socket>) -> Result<Vec<Socket>, StartError> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    for (old, socket) in bound {
+        let new = config.listeners.get(&old.name);
+        if let Some(new) = new.filter(|new| addresses(new) == addresses(&old)) {
+            sockets.push((Arc::clone(new), socket));
         }
     }
-    loaded.config.map(Arc::new).ok_or(StartError::Config(loaded.findings))
+    let mut config = config.clone();
+    config.listeners.retain(|name, _| !sockets.iter().any(|(kept, _)| kept.name == *name));
+    sockets.extend(bind_all(&config, net, Inherited::default())?);
+    Ok(sockets)
+}
+
+fn addresses(listener: &Listener) -> &[SocketAddr] {
+    match &listener.kind {
+        ListenerKind::Smtp(smtp) => &smtp.bind,
+        ListenerKind::Smpp(smpp) => &smpp.bind,
+    }
 }
 
 fn bind_all(
@@ -326,11 +387,7 @@ fn bind_all(
             }
             continue;
         }
-        let addresses = match &listener.kind {
-            ListenerKind::Smtp(smtp) => &smtp.bind,
-            ListenerKind::Smpp(smpp) => &smpp.bind,
-        };
-        for &address in addresses {
+        for &address in addresses(listener) {
             let socket = net.bind(address).map_err(|source| StartError::Socket {
                 listener: Arc::clone(&listener.name),
                 address,

@@ -2,9 +2,10 @@
 //!
 //! A message sees exactly one. A reload builds the next one beside it and swaps a pointer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, ConnectorKind, PluginConfig};
+use crate::config::{Config, ConnectorKind, Name, PluginConfig};
 use crate::pipeline::Judge;
 use crate::plugin::HostEnv;
 use crate::route::RouteTable;
@@ -22,6 +23,20 @@ pub struct Generation {
     pub plugins: Vec<PluginSlot>,
     /// What plugins may ask the host.
     pub env: Arc<dyn HostEnv>,
+    /// What does not run as the files say.
+    pub health: Health,
+}
+
+/// What a generation does not run as the files say, because they were broken when the router
+/// started. A reload takes all of them or nothing, and leaves nothing here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why the last good configuration runs instead of the one on disk.
+    pub config: Option<Arc<str>>,
+    /// By plugin: why it runs with its last good bytes.
+    pub stale: BTreeMap<Name, Arc<str>>,
+    /// By file: why a file that was dropped into the plugin folder does not run.
+    pub refused: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// A plugin and where it runs.

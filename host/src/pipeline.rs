@@ -13,7 +13,10 @@ use crate::config::{OnError, Reply};
 use crate::delivery::Answers;
 use crate::generation::{Generation, PluginSlot};
 use crate::observe::event::{Event, What};
-use crate::plugin::{self, Call, Claims, Fault, HostEnv, Judgement, KvWrite, Stage, Verdict};
+use crate::plugin::{
+    self, Call, Claims, Fault, HostEnv, Judgement, KvWrite, ReceiptCall, ReceiptJudgement, Stage,
+    Verdict,
+};
 
 /// Legs of one message at most; more is a fault of the plugin that made them.
 pub const LEGS_MAX: usize = 256;
@@ -69,10 +72,18 @@ pub struct Writes {
     pub claims: Vec<Claims>,
 }
 
+/// What a plugin made of a receipt, if it looks at receipts.
+pub type SeeReceipt = Option<Result<ReceiptJudgement, Fault>>;
+
 /// Something that judges messages: a loaded plugin.
 pub trait Judge: std::fmt::Debug + Send + Sync {
     /// Judges one message; nothing of it has happened yet when it returns.
     fn judge<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Judgement, Fault>>;
+
+    /// Looks at a receipt; none if it does not look at receipts.
+    fn see_receipt<'a>(&'a self, _call: ReceiptCall<'a>) -> BoxFuture<'a, SeeReceipt> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// One run of the pipeline.
@@ -159,6 +170,10 @@ impl Run<'_> {
                     None => continue,
                 },
             };
+            if let Verdict::Wait(what) = &judgement.verdict {
+                let name = &slot.config.name;
+                return Err(later(format!("plugin {name} waits for the look-up {what}"), false));
+            }
             if let Some(fate) = self.obey(slot, leg, judgement, (travelling, writes), events) {
                 return Ok(fate);
             }
@@ -226,6 +241,10 @@ impl Run<'_> {
             )),
             Verdict::Drop(reason) => Some(Fate::Drop(reason)),
             Verdict::Hold(reason) => Some(Fate::Hold(reason)),
+            Verdict::Wait(what) => {
+                let words = format!("plugin {name} waits for the look-up {what}");
+                Some(Fate::Defer(reply(451, "4.3.0", 0x58, &words), Duration::ZERO))
+            }
         }
     }
 
@@ -310,7 +329,7 @@ fn describe(verdict: &Verdict) -> (&'static str, String) {
         Verdict::Next | Verdict::Accept => String::new(),
         Verdict::Route(targets) => targets.join(", "),
         Verdict::Reject(reply) | Verdict::Defer(reply, _) => reply.text.to_string(),
-        Verdict::Drop(reason) | Verdict::Hold(reason) => reason.to_string(),
+        Verdict::Drop(reason) | Verdict::Hold(reason) | Verdict::Wait(reason) => reason.to_string(),
     };
     (verdict.name(), detail)
 }

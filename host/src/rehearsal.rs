@@ -2,6 +2,7 @@
 //! conversions of a router of its own – the code that carries traffic, without sockets and without
 //! a disk – and what would be written is compared with what is expected.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,20 +12,21 @@ use serde::Serialize;
 
 use crate::cli::specimen::specimen;
 use crate::config::{
-    ANYBODY, Config, ConnectorKind, Expectation, ListenerKind, Outcome, Reply, TestCase,
-    TestMessage,
+    ANYBODY, Config, ConnectorKind, Expectation, ListenerKind, Outcome, Reply, SpoolPlace,
+    TestCase, TestMessage,
 };
 use crate::convert;
 use crate::delivery::{Delivery, Queued};
-use crate::generation::Generation;
+use crate::generation::{Generation, Health};
 use crate::intake::Refusal;
+use crate::last_good::LastGood;
 use crate::observe::event::What;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::plan::{Plan, no_route};
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
-use crate::plugins::PluginSet;
+use crate::plugins::{PluginSet, Surroundings};
 use crate::route::RouteTable;
 use crate::router::{Parts, Rehearsed, Router, Targets};
 use crate::sms::compose::{Composing, compose};
@@ -106,16 +108,23 @@ impl Rehearsal {
         let spool = spool::Spool::open_memory(options).map_err(anyhow::Error::from)?;
         let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
         let machine = Machine::from(clock);
-        let plugins = PluginSet::start(spool.clone(), &machine, Arc::clone(&targets))
-            .map_err(anyhow::Error::from)?;
+        let surroundings = Surroundings {
+            spool: spool.clone(),
+            targets: Arc::clone(&targets),
+            last_good: LastGood::of(Path::new(""), &SpoolPlace::Memory),
+            // A rehearsal asks nobody: look-ups are not available.
+            lookups: None,
+        };
+        let plugins = PluginSet::start(&machine, surroundings).map_err(anyhow::Error::from)?;
         let env = plugins.env(&config);
-        let slots = plugins.load(&config, &env, &[]).await.map_err(OpenError::Plugins)?;
+        let loaded = plugins.load(&config, &env, &[], None).await.map_err(OpenError::Plugins)?;
         let generation = Arc::new(Generation {
             number: 1,
             routes: RouteTable::compile(&config),
-            plugins: slots,
+            plugins: loaded.slots,
             env,
             config,
+            health: Health::default(),
         });
         let Machine { clock, net, tasks, .. } = machine;
         let parts = Parts {

@@ -9,11 +9,11 @@ use message::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::Connectors;
-use crate::config::{self, CheckOptions, Config};
-use crate::generation::Generation;
+use crate::config::{self, CheckOptions, Config, SourceFile};
+use crate::generation::{Generation, Health};
 use crate::platform::clock::Clock;
 use crate::platform::watch::{Watch, Watched};
-use crate::plugins::PluginSet;
+use crate::plugins::{self, PluginSet};
 use crate::rehearsal::Rehearsal;
 use crate::route::RouteTable;
 use crate::router::Router;
@@ -32,6 +32,17 @@ pub struct Report {
     pub at: String,
     /// What changed, or what is wrong, in the order in which it was found.
     pub lines: Vec<String>,
+    /// Files of the plugin folder that nothing uses.
+    pub unused: Vec<Arc<str>>,
+}
+
+/// A generation that could take over.
+struct Built {
+    generation: Arc<Generation>,
+    /// What is different.
+    lines: Vec<String>,
+    /// The files that it was read from.
+    sources: Vec<SourceFile>,
 }
 
 /// Asks for reloads and knows the last one. Cheap to clone.
@@ -58,6 +69,7 @@ impl Handle {
             generation: 0,
             at: String::new(),
             lines: vec!["the router is stopping".to_owned()],
+            unused: Vec::new(),
         };
         if self.requests.send(request).await.is_err() {
             return stopping();
@@ -148,16 +160,21 @@ impl Reloader {
 
     /// One reload; none if nothing has changed.
     async fn reload(&mut self, request: &Request) -> Option<Report> {
-        match self.build().await {
+        let built = self.build().await;
+        if request.dry_run || built.is_err() {
+            self.plugins.tidy().await;
+        }
+        match built {
             Ok(None) => None,
-            Ok(Some((generation, mut lines))) => {
+            Ok(Some(Built { generation, mut lines, sources })) => {
                 if request.dry_run {
                     let config = Arc::clone(&generation.config);
                     lines.extend(rehearsed(config, &self.router.clock).await);
                     return Some(self.report(true, lines));
                 }
-                let number = generation.number;
+                let (number, slots) = (generation.number, generation.plugins.clone());
                 self.install(generation);
+                self.plugins.keep(sources, slots).await;
                 self.router.metrics.reloads.inc();
                 tracing::info!(event = "reload.done", generation = number, changes = ?lines);
                 Some(self.report(true, lines))
@@ -185,7 +202,7 @@ impl Reloader {
     }
 
     /// Reads, checks and compiles everything; nothing is touched.
-    async fn build(&mut self) -> Result<Option<(Arc<Generation>, Vec<String>)>, Vec<String>> {
+    async fn build(&mut self) -> Result<Option<Built>, Vec<String>> {
         let path = self.path.clone();
         let read = move || config::load(&path, CheckOptions { environment: true });
         let loaded = self
@@ -205,20 +222,23 @@ impl Reloader {
         }
         let config = Arc::new(config);
         let env = self.plugins.env(&config);
-        let slots = self.plugins.load(&config, &env, &running.plugins).await?;
+        let plugins = self.plugins.load(&config, &env, &running.plugins, None).await?;
         let mut lines = changes(&running.config, &config);
-        lines.extend(PluginSet::changes(&running.plugins, &slots));
+        lines.extend(PluginSet::changes(&running.plugins, &plugins.slots));
+        lines.extend(mended(&running.health));
         if lines.is_empty() && *running.config == *config {
             return Ok(None);
         }
         let generation = Generation {
             number: running.number + 1,
             routes: RouteTable::compile(&config),
-            plugins: slots,
+            plugins: plugins.slots,
             env,
             config,
+            health: Health::default(),
         };
-        Ok(Some((Arc::new(generation), lines)))
+        let (generation, sources) = (Arc::new(generation), loaded.sources);
+        Ok(Some(Built { generation, lines, sources }))
     }
 
     /// One pointer, then what follows from it.
@@ -239,8 +259,9 @@ impl Reloader {
 
     fn report(&self, ok: bool, lines: Vec<String>) -> Report {
         let now: Timestamp = self.router.clock.now();
-        let generation = self.router.generation().number;
-        Report { ok, generation, at: now.to_string(), lines }
+        let generation = self.router.generation();
+        let unused = unused(&generation.config);
+        Report { ok, generation: generation.number, at: now.to_string(), lines, unused }
     }
 }
 
@@ -270,6 +291,30 @@ async fn rehearsed(config: Arc<Config>, clock: &Clock) -> Vec<String> {
     lines
 }
 
+/// Files of the plugin folder that nothing uses: the list does not name them, and files that are
+/// only dropped do not run.
+#[must_use]
+pub fn unused(config: &Config) -> Vec<Arc<str>> {
+    if config.plugins.auto.is_some() {
+        return Vec::new();
+    }
+    plugins::unnamed(&config.plugins).unwrap_or_else(|error| {
+        tracing::warn!(event = "plugins.unlisted", %error);
+        Vec::new()
+    })
+}
+
+/// What was broken when the router started and is not any more.
+fn mended(health: &Health) -> Vec<String> {
+    let config = health.config.iter();
+    let config = config.map(|_why| "the configuration is again the one on disk".to_owned());
+    let stale = health.stale.keys();
+    let stale = stale.map(|name| format!("plugin {name} is again the one in the folder"));
+    let refused = health.refused.keys();
+    let refused = refused.map(|module| format!("plugin file {module} is refused no more"));
+    config.chain(stale).chain(refused).collect()
+}
+
 /// What to watch for this configuration: its files, its folders, the plugin folder.
 #[must_use]
 pub fn watched(config: &Config, main: &std::path::Path) -> Watched {
@@ -278,7 +323,11 @@ pub fn watched(config: &Config, main: &std::path::Path) -> Watched {
         files.push(main.to_path_buf());
     }
     files.extend(config.plugins.list.iter().map(|p| config.plugins.folder.join(&*p.module)));
-    Watched { files, folders: config.folders.clone() }
+    let mut folders = config.folders.clone();
+    if config.plugins.auto.is_some() {
+        folders.push(config.plugins.folder.clone());
+    }
+    Watched { files, folders }
 }
 
 async fn file_change(changed: &mut Option<watch::Receiver<u64>>) -> bool {

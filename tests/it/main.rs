@@ -17,3 +17,6 @@ mod drain;
 mod clock;
 mod overload;
 mod rehearsal;
+mod dropped;
+mod last_good;
+mod lookups;

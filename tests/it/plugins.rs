@@ -119,3 +119,23 @@ async fn a_truncated_plugin_is_refused_and_the_old_one_goes_on() {
     install(world.folder.path(), "stop_words.wasm", &another_build_of(&bytes, 1));
     until("the mended plugin", || (world.app().reload.plugins() != before).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_plugin_keeps_no_more_keys_than_it_may_also_across_a_restart() {
+    let scribe = "plugins:\n  - { name: scribe, module: scribe.wasm, on_error: reject, limits: { keys: 2 } }\n";
+    let (world, _relay, _smsc) = world(scribe, "scribe.wasm").await;
+    submit_each(&world, &[("set a 1", true), ("set b 1", true), ("set c 1", false)]).await;
+    submit_each(&world, &[("set a 2", true), ("set c 1", false)]).await;
+    let world = world.restart().await;
+    submit_each(&world, &[("set c 1", false), ("delete a", true), ("set c 1", true)]).await;
+    submit_each(&world, &[("set a 1", false)]).await;
+}
+
+/// Submits each text; whether it is taken.
+async fn submit_each(world: &World, texts: &[(&str, bool)]) {
+    let shop = world.shop().await;
+    for (words, taken) in texts {
+        let (status, _) = shop.submit(text("33612345678", words)).await;
+        assert_eq!(status == Status::ROK, *taken, "{words}: {status:?}");
+    }
+}

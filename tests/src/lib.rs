@@ -22,10 +22,12 @@ pub mod sms;
 pub mod dsn;
 pub mod crash;
 pub mod plugins;
+pub mod traffic;
 
 pub use esme::Esme;
 pub use mailer::Mailer;
 pub use relay::Relay;
 pub use smsc::{Answer, Smsc};
+pub use traffic::Traffic;
 pub use wait::until;
 pub use world::World;

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use wirepost::app::{App, Options, StartError};
+use wirepost::cli::control::Place;
 use wirepost::platform::clock::Clock;
 use wirepost::router::Router;
 
@@ -40,7 +43,7 @@ impl World {
     /// Starts a router with this configuration and a clock that the test may set.
     pub async fn start_with_clock(config: &str, clock: Clock) -> Self {
         let folder = folder(config);
-        let options = Options { config: folder.path().join("wirepost.yaml") };
+        let options = Options::new(folder.path().join("wirepost.yaml"));
         let app = App::start(&options, clock).await;
         let app = app.unwrap_or_else(|error| panic!("{}", explain(&error)));
         Self { folder, app: Some(app) }
@@ -98,6 +101,24 @@ impl World {
         self.write_config(config);
         let report = self.app().reload.reload(false).await;
         assert!(report.ok, "{report:?}");
+    }
+
+    /// What `wirepost status` asks for.
+    pub async fn status(&self) -> serde_json::Value {
+        let place = Place { config: self.config(), socket: None, json: true };
+        place.get("/status").await.unwrap()
+    }
+
+    /// A page of the HTTP port, which the configuration must name: its status line and its text.
+    pub async fn page(&self, path: &str) -> String {
+        let address = self.app().http.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await.unwrap();
+        page
     }
 
     /// What waits, anywhere or at one target.
@@ -158,17 +179,20 @@ pub fn folder(config: &str) -> TempDir {
 /// # Errors
 /// Its own.
 pub async fn start(config: &Path) -> Result<App, StartError> {
-    App::start(&Options { config: config.to_path_buf() }, Clock::system()).await
+    App::start(&Options::new(config), Clock::system()).await
 }
 
-fn write(path: &Path, text: &str) {
+/// Writes a file the way editors do: a new one, then a rename.
+pub fn write(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(&new, path).unwrap();
 }
 
-fn explain(error: &StartError) -> String {
+/// The error as the command line prints it.
+#[must_use]
+pub fn explain(error: &StartError) -> String {
     match error {
         StartError::Config(findings) => {
             findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")

@@ -119,6 +119,23 @@ impl Gauges {
         Ok(())
     }
 
+    fn of_health(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let generation = self.router.generation();
+        let health = &generation.health;
+        let help = "1 if the last good configuration runs instead of the one on disk";
+        gauge(encoder, "config_stale", help, u64::from(health.config.is_some()))?;
+        let help = "1 if a plugin does not run with the bytes of its file, by plugin or file";
+        let mut family =
+            encoder.encode_descriptor("plugin_stale", help, None, MetricType::Gauge)?;
+        let names = generation.plugins.iter().map(|slot| &slot.config.name);
+        for name in names.chain(health.refused.keys()) {
+            let stale = health.stale.contains_key(name) || health.refused.contains_key(name);
+            let labels = [("name", &**name)];
+            ConstGauge::new(u64::from(stale)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn of_process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let router = &self.router;
         let parked = u64::try_from(router.receipts_parked()).unwrap_or(u64::MAX);
@@ -166,6 +183,7 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.of_targets(&mut encoder)?;
         self.of_spool(&mut encoder)?;
+        self.of_health(&mut encoder)?;
         self.of_process(&mut encoder)
     }
 }

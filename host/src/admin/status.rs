@@ -1,5 +1,6 @@
 //! The state of the router at one moment.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,14 @@ pub(super) struct Status {
     listeners: Vec<ListenerStatus>,
     targets: Vec<TargetStatus>,
     plugins: Vec<String>,
+    /// Why the last good configuration runs instead of the one on disk.
+    config_stale: Option<Arc<str>>,
+    /// By plugin: why it runs with its last good bytes.
+    plugins_stale: BTreeMap<Arc<str>, Arc<str>>,
+    /// By file: why one that was dropped into the plugin folder does not run.
+    plugins_refused: BTreeMap<Arc<str>, Arc<str>>,
+    /// Files of the plugin folder that nothing uses.
+    plugins_unused: Vec<Arc<str>>,
     spool: SpoolStatus,
     journal: JournalStatus,
     receipts_parked: usize,
@@ -134,6 +143,10 @@ pub(super) fn status(shared: &Shared) -> Status {
             .collect(),
         targets,
         plugins: shared.reload.plugins(),
+        config_stale: generation.health.config.clone(),
+        plugins_stale: generation.health.stale.clone(),
+        plugins_refused: generation.health.refused.clone(),
+        plugins_unused: crate::reload::unused(config),
         spool: spool(shared),
         journal: JournalStatus {
             kept: router.journal.reader().is_some(),

@@ -44,7 +44,7 @@ impl Node {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("wirepost.yaml");
         std::fs::write(&config, CONFIG).unwrap();
-        let app = App::start(&Options { config: config.clone() }, Clock::system()).await.unwrap();
+        let app = App::start(&Options::new(&config), Clock::system()).await.unwrap();
         Self { folder, app, place: Place { config, socket: None, json: false } }
     }
 

@@ -31,9 +31,10 @@ pub async fn run(args: ReloadArgs) -> ExitCode {
     } else if ok {
         let verb = if args.dry_run { "would be taken" } else { "in place" };
         say(&format!(
-            "{verb}: generation {} runs\n{}",
+            "{verb}: generation {} runs\n{}{}",
             field(&report, "generation"),
-            lines(&report)
+            lines(&report),
+            unused(&report, "unused"),
         ));
     } else {
         complain(&format!(
@@ -52,6 +53,18 @@ pub(super) fn describe(report: &Value) -> String {
         return format!("last reload {at}: taken\n");
     }
     format!("LAST RELOAD {at} WAS REFUSED:\n{}", lines(report))
+}
+
+/// Files of the plugin folder that nothing uses.
+pub(super) fn unused(of: &Value, list: &str) -> String {
+    let files = of.get(list).and_then(Value::as_array).into_iter().flatten();
+    let line = |file: &str| {
+        format!(
+            "plugin file {} is not used: name it under `plugins`, or set `plugins: auto`\n",
+            file.escape_debug()
+        )
+    };
+    files.filter_map(Value::as_str).map(line).collect()
 }
 
 /// Findings have several lines each, with carets that must stand where they do.

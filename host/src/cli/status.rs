@@ -36,6 +36,7 @@ fn for_people(status: &Value) -> String {
     if status.get("accepting") == Some(&Value::Bool(false)) {
         text.push_str(&format!("NOTHING IS ACCEPTED: {}\n", f("not_accepting_because")));
     }
+    text.push_str(&health(status));
     if let Some(reload) = status.get("reload").filter(|reload| !reload.is_null()) {
         text.push_str(&super::reload::describe(reload));
     }
@@ -78,7 +79,26 @@ fn for_people(status: &Value) -> String {
         text.push_str(&format!("\nplugin {plugin}"));
     }
     text.push_str(if plugins.is_empty() { "" } else { "\n" });
+    text.push_str(&super::reload::unused(status, "plugins_unused"));
     text.push_str(&spool(status));
+    text
+}
+
+/// What does not run as the files say.
+fn health(status: &Value) -> String {
+    let mut text = String::new();
+    if let Some(why) = status.get("config_stale").and_then(Value::as_str) {
+        text.push_str(&format!("THE CONFIGURATION ON DISK IS NOT USED: {why}\n"));
+    }
+    for (list, what) in [
+        ("plugins_stale", "RUNS WITH ITS LAST GOOD BYTES"),
+        ("plugins_refused", "WAS REFUSED AND DOES NOT RUN"),
+    ] {
+        let entries = status.get(list).and_then(Value::as_object).into_iter().flatten();
+        for (name, why) in entries {
+            text.push_str(&format!("PLUGIN {name} {what}: {}\n", why.as_str().unwrap_or_default()));
+        }
+    }
     text
 }
 

@@ -48,6 +48,19 @@ pub(super) struct Check {
     pub(super) folders: Vec<PathBuf>,
     /// Files that the configuration depends on.
     pub(super) files: Vec<PathBuf>,
+    /// YAML and tables as they were read.
+    pub(super) sources_read: Vec<SourceFile>,
+    /// Instead of the disk: what was kept of an earlier reading.
+    kept: Option<BTreeMap<PathBuf, Arc<str>>>,
+}
+
+/// A file of the configuration, as it was read: YAML or a table, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: Arc<str>,
 }
 
 /// A file with YAML in it.
@@ -130,7 +143,15 @@ impl Check {
             usual_route_options: None,
             folders: Vec::new(),
             files: Vec::new(),
+            sources_read: Vec::new(),
+            kept: None,
         }
+    }
+
+    /// The same check, of files as they were kept instead of as they are.
+    pub(super) fn of_kept(self, kept: impl IntoIterator<Item = SourceFile>) -> Self {
+        let kept = kept.into_iter().map(|file| (file.path, file.text)).collect();
+        Self { kept: Some(kept), ..self }
     }
 
     /// Where a path of the configuration is.
@@ -187,10 +208,10 @@ impl Check {
 
     /// Reads a file and its YAML; mistakes are noted.
     pub(super) fn read_yaml(&mut self, path: &Path, asked_at: Option<Place>) -> Option<Node> {
-        self.files.push(path.to_path_buf());
-        match read_file(path, FILE_BYTES_MAX) {
+        match self.read_source(path, FILE_BYTES_MAX) {
             Ok(text) => {
-                let world_readable = is_world_readable(path);
+                // What was kept is in a file of our own.
+                let world_readable = self.kept.is_none() && is_world_readable(path);
                 self.parse_yaml(path, &text, world_readable)
             }
             Err(problem) => {
@@ -237,10 +258,32 @@ impl Check {
         }
     }
 
-    /// Reads another file that the configuration names: a table or a secret.
-    pub(super) fn read_named(&mut self, path: &Path, octets_max: u64) -> Result<String, String> {
+    /// Reads a secret that the configuration names; nothing of it is kept.
+    pub(super) fn read_secret(&mut self, path: &Path, octets_max: u64) -> Result<String, String> {
         self.files.push(path.to_path_buf());
         read_file(path, octets_max)
+    }
+
+    /// Reads YAML or a table, which may be kept.
+    pub(super) fn read_source(&mut self, path: &Path, octets_max: u64) -> Result<Arc<str>, String> {
+        self.files.push(path.to_path_buf());
+        let key = absolute(path);
+        let text: Arc<str> = match &self.kept {
+            Some(kept) => kept.get(&key).cloned().ok_or("it was not kept")?,
+            None => read_file(path, octets_max)?.into(),
+        };
+        self.sources_read.push(SourceFile { path: key, text: Arc::clone(&text) });
+        Ok(text)
+    }
+
+    /// The files of a folder, in no order.
+    pub(super) fn list(&self, folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+        if let Some(kept) = &self.kept {
+            let folder = absolute(folder);
+            let inside = kept.keys().filter(|path| path.parent() == Some(&*folder));
+            return Ok(inside.cloned().collect());
+        }
+        Ok(fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect())
     }
 
     fn whole_file(&mut self, path: &Path) -> Place {
@@ -370,6 +413,11 @@ fn find_secrets(node: &Node, secret: bool, found: &mut Vec<Place>) {
             }
         }
     }
+}
+
+/// The path from the root on; as it is if there is no current folder.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_error| path.to_path_buf())
 }
 
 fn read_file(path: &Path, octets_max: u64) -> Result<String, String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use message::AddressKind;
 
 use super::case::TestCase;
-use super::check::{Check, CheckOptions, Kindred};
+use super::check::{Check, CheckOptions, Kindred, SourceFile};
 use super::finding::{Finding, Severity};
 use super::keys::{Key, Schema};
 use super::scalar::Name;
@@ -15,9 +15,9 @@ use super::section::Section;
 use super::yaml::{Node as Yaml, Place};
 use super::{
     Account, Action, AddressPattern, AdminConfig, BindType, Bounces, Condition, Config, Connector,
-    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, MailReceipt, Node,
-    Plugins, Retry, RouteConfig, SpoolConfig, Table, account, case, connector, domains, listener,
-    plugin, retry, route, server, table,
+    ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, Lookup, MailReceipt,
+    Node, Plugins, Retry, RouteConfig, SpoolConfig, SpoolPlace, Table, account, case, connector,
+    domains, listener, lookup, plugin, retry, route, server, table,
 };
 
 /// What came of reading a configuration.
@@ -31,6 +31,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Folders whose listing counts: what to watch, too.
     pub folders: Vec<PathBuf>,
+    /// The YAML and the tables as they were read, so that they can be kept.
+    pub sources: Vec<SourceFile>,
 }
 
 impl Loaded {
@@ -41,7 +43,7 @@ impl Loaded {
     }
 }
 
-const TOP_KEYS: [Key; 15] = {
+const TOP_KEYS: [Key; 16] = {
     let [node, spool, journal, admin, log, bounces] = server::TOP;
     let [plugins, plugin_folder] = plugin::TOP;
     [
@@ -58,14 +60,15 @@ const TOP_KEYS: [Key; 15] = {
         connector::RETRY,
         plugins,
         plugin_folder,
+        lookup::TOP,
         table::TOP,
         route::TOP,
     ]
 };
 
-static ALL_KEYS: [Key; 16] = {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o] = TOP_KEYS;
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, case::TOP]
+static ALL_KEYS: [Key; 17] = {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = TOP_KEYS;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, case::TOP]
 };
 
 /// The whole file.
@@ -87,6 +90,38 @@ pub fn load_text(main: &Path, text: &str, options: CheckOptions) -> Loaded {
     finish(check, root.as_ref())
 }
 
+/// Checks a configuration whose files are those of an earlier reading. Secrets and certificates are
+/// those of today.
+#[must_use]
+pub fn load_kept(main: &Path, kept: Vec<SourceFile>, options: CheckOptions) -> Loaded {
+    let mut check = Check::new(main, options).of_kept(kept);
+    let root = check.read_yaml(main, None);
+    finish(check, root.as_ref())
+}
+
+/// Where the spool of a configuration is that may be broken elsewhere: its block `spool` alone is
+/// read, and what cannot be read is as if it were left out.
+#[must_use]
+pub fn spool_place(main: &Path) -> SpoolPlace {
+    let text = std::fs::read_to_string(main).unwrap_or_default();
+    let mut check = Check::new(main, CheckOptions { environment: false });
+    let root = check.parse_yaml(main, &top_block(&text, "spool"), false);
+    let root = root.filter(|root| root.entries().is_some());
+    let root = root.unwrap_or_else(|| Yaml::nothing(Place::default()));
+    let top = Section::open_quietly(&TOP, &root, String::new());
+    SpoolConfig::read(&mut check, &top).place
+}
+
+/// The lines of a key at the top of the file and of what is indented below it.
+fn top_block(text: &str, key: &str) -> String {
+    let is_inside = |line: &str| line.starts_with([' ', '#', '}', ']']) || line.trim().is_empty();
+    let is_key = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
+    let mut lines = text.lines().skip_while(|line| !is_key(line));
+    let first = lines.next().unwrap_or_default();
+    let block = std::iter::once(first).chain(lines.take_while(|line| is_inside(line)));
+    block.fold(String::new(), |block, line| block + line + "\n")
+}
+
 fn finish(mut check: Check, root: Option<&Yaml>) -> Loaded {
     let config = root.and_then(|root| read(&mut check, root));
     let mut files = std::mem::take(&mut check.files);
@@ -100,7 +135,8 @@ fn finish(mut check: Check, root: Option<&Yaml>) -> Loaded {
         config.folders.clone_from(&folders);
         config
     });
-    Loaded { config, findings: check.into_findings(), files, folders }
+    let sources = std::mem::take(&mut check.sources_read);
+    Loaded { config, findings: check.into_findings(), files, folders, sources }
 }
 
 /// `None` only if a table of keys has a default that its own reader refuses.
@@ -125,6 +161,7 @@ fn read(check: &mut Check, root: &Yaml) -> Option<Config> {
         domains: Domains::read(check, &top),
         bounces: Bounces::read(check, &top),
         plugins: Plugins::read(check, &top),
+        lookups: Lookup::read_all(check, &top),
         routes: route::read_all(check, &top),
         tests: TestCase::read_all(check, &top),
         tables: check.tables.clone(),

@@ -23,6 +23,7 @@ mod account;
 mod connector;
 mod retry;
 mod plugin;
+mod lookup;
 mod route;
 mod case;
 mod reference;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 pub use account::{Account, BindType, SmppCredentials, SmtpCredentials};
 pub use address_template::AddressTemplate;
 pub use case::{ANYBODY, Expectation, Outcome, TestCase, TestMessage};
-pub use check::CheckOptions;
+pub use check::{CheckOptions, SourceFile};
 pub use connector::{
     ClientTls, Concat, Connector, ConnectorKind, IdFormat, Numbering, OnUnknownOutcome, Reconnect,
     RelayHost, SmppConnector, SmtpAuth, SmtpClientTimeouts, SmtpConnector, StatusClass, TlsPolicy,
@@ -48,9 +49,10 @@ pub use listener::{
     BareNewlines, Listener, ListenerKind, ServerTls, SmppListener, SmppVersion, SmtpListener,
     SmtpServerTimeouts, TlsMode,
 };
-pub use load::{Loaded, load, load_text};
+pub use load::{Loaded, load, load_kept, load_text, spool_place};
+pub use lookup::{Lookup, LookupUrl};
 pub use pattern::{AddressPattern, Glob, TextPattern};
-pub use plugin::{Grants, OnError, PluginConfig, PluginLimits, Plugins};
+pub use plugin::{Dropped, Grants, OnError, PluginConfig, PluginLimits, Plugins};
 pub use reference::{json_schema, reference_markdown};
 pub use retry::{Delays, Retry};
 pub use route::{
@@ -92,6 +94,8 @@ pub struct Config {
     pub connectors: BTreeMap<Name, Arc<Connector>>,
     /// `plugins`.
     pub plugins: Plugins,
+    /// `lookups`.
+    pub lookups: BTreeMap<Name, Arc<Lookup>>,
     /// `tables`.
     pub tables: BTreeMap<Name, Arc<Table>>,
     /// `routes`, in the order in which they are tried.

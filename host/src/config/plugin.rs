@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Kindred};
-use super::keys::{Key, Kind, MIB, MINUTE, Schema, key};
+use super::keys::{GIB, Key, Kind, MIB, MINUTE, Schema, key};
 use super::pattern::AddressPattern;
 use super::scalar::Name;
-use super::section::{Section, find_word};
+use super::section::{Section, check_name, find_word};
 use super::yaml::{Node, Value};
 
 /// `plugins` as a whole.
@@ -18,6 +18,21 @@ pub struct Plugins {
     pub folder: PathBuf,
     /// Plugins in the order in which they run.
     pub list: Vec<Arc<PluginConfig>>,
+    /// What files get that the list does not name; `None` if they do not run.
+    pub auto: Option<Dropped>,
+}
+
+/// What a plugin gets whose file was dropped into the folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dropped {
+    /// Doors at which it runs; `None` is every door.
+    pub on: Option<Vec<Name>>,
+    /// What happens to a message at which it faults.
+    pub on_error: OnError,
+    /// What it may do.
+    pub grants: Grants,
+    /// What it may use up.
+    pub limits: PluginLimits,
 }
 
 /// One plugin.
@@ -82,6 +97,10 @@ pub struct PluginLimits {
     pub memory_bytes: u64,
     /// Instances at one time.
     pub instances: u32,
+    /// Keys that it keeps, over all calls.
+    pub keys: u64,
+    /// Octets of those keys and their values.
+    pub keys_bytes: u64,
 }
 
 static KEYS: Schema = Schema {
@@ -122,12 +141,16 @@ static GRANTS: Schema = Schema {
 };
 
 static LIMITS: Schema = Schema {
-    about: "What one call of a plugin may use up.",
+    about: "What one call of a plugin may use up, and what it may keep.",
     keys: &[
         key("time", Kind::Duration(1, MINUTE), "Wall-clock time.").or("200ms"),
         key("cpu", Kind::Duration(1, MINUTE), "Processor time.").or("50ms"),
         key("memory", Kind::Size(MIB, 64 * MIB), "Memory of one instance.").or("16MiB"),
         key("instances", Kind::Int(1, 10_000), "Instances at one time.").or("64"),
+        key("keys", Kind::Int(0, 100_000_000), "Keys that it keeps, over all calls and restarts.")
+            .or("100000"),
+        key("keys_size", Kind::Size(0, 64 * GIB), "Octets of those keys and their values.")
+            .or("64MiB"),
     ],
 };
 
@@ -141,6 +164,32 @@ static FOLDER: Schema = Schema {
         )
         .or("plugins"),
         key("list", Kind::Listed(&KEYS), "Plugins in the order in which they run."),
+        key(
+            "auto",
+            Kind::Flag,
+            "Files of the folder that the list does not name run too, after those that it names and in the order of their names, without a `config`.",
+        )
+        .or("false"),
+        key("defaults", Kind::Section(&DEFAULTS), DEFAULTS.about),
+    ],
+};
+
+static DEFAULTS: Schema = Schema {
+    about: "What such files get, with `auto`.",
+    keys: &[
+        key(
+            "on",
+            Kind::Several(&Kind::Name("listeners and connectors")),
+            "Doors at which they run; left out, all.",
+        ),
+        key(
+            "on_error",
+            Kind::Word(&["retry", "refuse", "next", "reject", "hold"]),
+            "What happens to a message at which one faults.",
+        )
+        .or("retry"),
+        key("grants", Kind::Section(&GRANTS), GRANTS.about),
+        key("limits", Kind::Section(&LIMITS), LIMITS.about),
     ],
 };
 
@@ -170,14 +219,66 @@ impl Plugins {
         let node = top.opt("plugins");
         if let Some(Node { value: Value::Map(_), .. }) = node {
             let section = top.section(check, "plugins", &FOLDER);
+            let defaults = section.section(check, "defaults", &DEFAULTS);
+            let dropped = Dropped::read(check, &defaults);
             return Self {
                 folder: section.opt_path(check, "folder").unwrap_or_default(),
                 list: PluginConfig::read_all(check, section.opt("list")),
+                auto: section.flag(check, "auto").then_some(dropped),
             };
         }
         let folder = top.opt_path(check, "plugin_folder").unwrap_or_default();
         let list = PluginConfig::read_all(check, node);
-        Self { folder, list }
+        Self { folder, list, auto: None }
+    }
+
+    /// The plugin that a file is which was dropped into the folder and that the list does not name.
+    ///
+    /// # Errors
+    /// Its name is no name of a plugin, or another plugin has it, or dropped files do not run.
+    pub fn dropped(&self, module: &str) -> Result<PluginConfig, String> {
+        let Some(dropped) = &self.auto else { return Err("dropped files do not run".to_owned()) };
+        let name = check_name(module.strip_suffix(".wasm").unwrap_or(module))
+            .map_err(|problem| format!("{problem}; call the file otherwise"))?;
+        if self.list.iter().any(|plugin| plugin.name == name) {
+            return Err(format!("another plugin is called \"{name}\"; call the file otherwise"));
+        }
+        Ok(PluginConfig {
+            name,
+            module: module.into(),
+            on: dropped.on.clone(),
+            config_json: "null".into(),
+            on_error: dropped.on_error,
+            grants: dropped.grants.clone(),
+            limits: dropped.limits,
+            sha256: None,
+        })
+    }
+}
+
+impl Dropped {
+    fn read(check: &mut Check, section: &Section<'_>) -> Self {
+        let (grants, limits) =
+            (section.section(check, "grants", &GRANTS), section.section(check, "limits", &LIMITS));
+        Self {
+            on: section.names(check, "on", Kindred::Door),
+            on_error: section.word(check, "on_error", &ON_ERROR),
+            grants: Grants::read(check, &grants),
+            limits: PluginLimits::read(check, &limits),
+        }
+    }
+}
+
+impl PluginLimits {
+    fn read(check: &mut Check, section: &Section<'_>) -> Self {
+        Self {
+            time: section.duration(check, "time"),
+            cpu: section.duration(check, "cpu"),
+            memory_bytes: section.size(check, "memory"),
+            instances: section.int(check, "instances"),
+            keys: section.int(check, "keys"),
+            keys_bytes: section.size(check, "keys_size"),
+        }
     }
 }
 
@@ -223,12 +324,7 @@ impl PluginConfig {
                 .map_or_else(|| "null".into(), |node| to_json(check, node).to_string().into()),
             on_error: section.word(check, "on_error", &ON_ERROR),
             grants: Grants::read(check, &grants),
-            limits: PluginLimits {
-                time: limits.duration(check, "time"),
-                cpu: limits.duration(check, "cpu"),
-                memory_bytes: limits.size(check, "memory"),
-                instances: limits.int(check, "instances"),
-            },
+            limits: PluginLimits::read(check, &limits),
             sha256: read_sha256(check, &section),
         }
     }

@@ -46,7 +46,7 @@ pub(super) fn read(check: &mut Check, node: &Node, path: &str) -> Option<Secret>
             if !check.options.environment {
                 return Some(Secret::new(""));
             }
-            let text = match check.read_named(&file, OCTETS_MAX) {
+            let text = match check.read_secret(&file, OCTETS_MAX) {
                 Ok(text) => text,
                 Err(problem) => {
                     let file = file.display();

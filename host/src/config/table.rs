@@ -144,7 +144,7 @@ fn read_file(check: &mut Check, section: &Section<'_>) -> Vec<(Box<str>, Arc<str
     let Some(path) = section.opt_path(check, "file") else { return Vec::new() };
     let place = section.opt("file").map_or(section.place, |node| node.place);
     let at = section.at("file");
-    let text = match check.read_named(&path, FILE_OCTETS_MAX) {
+    let text = match check.read_source(&path, FILE_OCTETS_MAX) {
         Ok(text) => text,
         Err(problem) => {
             check.error(place, format!("{at}: cannot read {}: {problem}", path.display()));

@@ -467,7 +467,8 @@ routes:
             (started, 1),
         );
         let routes = RouteTable::compile(&config);
-        Generation { number: 1, config, routes, plugins: Vec::new(), env: Arc::new(env) }
+        let (plugins, health) = (Vec::new(), crate::generation::Health::default());
+        Generation { number: 1, config, routes, plugins, env: Arc::new(env), health }
     }
 
     /// A leg of a message from an ESME to these recipients.

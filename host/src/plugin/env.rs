@@ -15,6 +15,14 @@ pub trait HostEnv: fmt::Debug + Send + Sync {
     /// The committed entry of a plugin's key, byte for byte as [`super::KvWrite`] had it.
     fn kv_find<'a>(&'a self, plugin: &'a str, key: &'a str) -> BoxFuture<'a, KvFound>;
 
+    /// How much the store keeps for a plugin; none if nobody counts.
+    fn kv_usage<'a>(
+        &'a self,
+        _plugin: &'a str,
+    ) -> BoxFuture<'a, Result<Option<KvUsage>, KvUnavailable>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// The value of a key in a table of the YAML.
     fn lookup(&self, table: &str, key: &str) -> Option<Arc<str>>;
 
@@ -23,6 +31,17 @@ pub trait HostEnv: fmt::Debug + Send + Sync {
 
     /// The value of the smallest network in a table that holds the address.
     fn lookup_ip(&self, table: &str, address: IpAddr) -> Option<Arc<str>>;
+
+    /// Whether there is a look-up of this name.
+    fn knows_lookup(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The answers to the questions of a message, in their order. None if one is still to come: then
+    /// it is being asked, and the message is to be looked at again.
+    fn answers(&self, _message: MessageId, asks: &[Ask]) -> Option<Vec<LookupAnswer>> {
+        Some(asks.iter().map(|_ask| Err(LookupError::Unavailable)).collect())
+    }
 
     /// A connector or an account now; `None` if there is none of that name.
     fn target(&self, name: &str) -> Option<TargetState>;
@@ -49,9 +68,45 @@ pub trait HostEnv: fmt::Debug + Send + Sync {
 /// What the store said about a key.
 pub type KvFound = Result<Option<Bytes>, KvUnavailable>;
 
+/// What the store keeps for a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvUsage {
+    /// Keys, expired ones that were not swept included.
+    pub keys: u64,
+    /// Octets of keys and values.
+    pub bytes: u64,
+}
+
 /// The store did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvUnavailable;
+
+/// A question to a look-up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ask {
+    /// The look-up.
+    pub name: Arc<str>,
+    /// What is asked for.
+    pub key: Arc<str>,
+}
+
+/// What a look-up said.
+pub type LookupAnswer = Result<Arc<str>, LookupError>;
+
+/// Why a look-up has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupError {
+    /// The service does not know the key.
+    NotFound,
+    /// The answer is longer than it may be.
+    TooLarge,
+    /// The answer is no text.
+    Invalid,
+    /// Too many questions wait.
+    Exhausted,
+    /// The service did not answer in time, or not as it should.
+    Unavailable,
+}
 
 /// A target at one moment.
 #[derive(Debug, Clone, PartialEq)]

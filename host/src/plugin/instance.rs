@@ -7,12 +7,16 @@ use wasmtime::component::Resource;
 use wasmtime::{Store, WasmBacktrace};
 
 use super::bindings::wirepost::plugin::types as wit;
-use super::bindings::{Plugin as Hooks, PluginPre as HooksPre};
 use super::engine::{Engine, TICK};
 use super::env::HostEnv;
 use super::fault::Fault;
-use super::limits::{AGE_MAX, CALLS_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, INIT_TIME_MAX};
+use super::hooks::{Hooks, HooksPre};
+use super::limits::{
+    AGE_MAX, CALLS_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, INIT_TIME_MAX, WAIT_STATE_BYTES_MAX,
+    WAITS_MAX,
+};
 use super::session::{Context, Session, Shared, arm};
+use super::translate::lower_answer;
 
 /// Octets of a backtrace that are kept.
 const BACKTRACE_BYTES_MAX: usize = 4096;
@@ -26,6 +30,15 @@ pub(super) struct Instance {
     born: Duration,
 }
 
+/// What a plugin gave for a message.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// Its verdict.
+    Verdict(wit::Verdict),
+    /// It waits for the answers of these look-ups.
+    Waits(Arc<str>),
+}
+
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("calls", &self.calls).finish_non_exhaustive()
@@ -36,7 +49,7 @@ impl Instance {
     /// Makes an instance and gives it its configuration.
     pub(super) async fn start(
         engine: &Engine,
-        hooks: &HooksPre<Context>,
+        hooks: &HooksPre,
         shared: &Arc<Shared>,
         env: &Arc<dyn HostEnv>,
     ) -> Result<Self, Fault> {
@@ -54,11 +67,11 @@ impl Instance {
         store.data_mut().session = Some(Session::starting(shared, env));
         let _running = engine.running();
         let work = async {
-            let hooks = match hooks.instantiate_async(&mut store).await {
+            let hooks = match hooks.instantiate(&mut store).await {
                 Ok(hooks) => hooks,
                 Err(error) => return Err(fault(&mut store, &error, cpu, memory)),
             };
-            let init = hooks.wirepost_plugin_lifecycle();
+            let init = hooks.plugin.wirepost_plugin_lifecycle();
             match init.call_init(&mut store, &shared.config.config_json).await {
                 Ok(Ok(())) => Ok(hooks),
                 Ok(Err(text)) => Err(Fault::Error(text)),
@@ -79,7 +92,7 @@ impl Instance {
         &mut self,
         session: Session,
         cpu: Duration,
-    ) -> Result<(wit::Verdict, Session), Fault> {
+    ) -> Result<(Given, Session), Fault> {
         self.calls += 1;
         arm(&mut self.store, ticks(cpu));
         let first = self.store.data_mut().begin(session);
@@ -87,21 +100,69 @@ impl Instance {
         let Some(envelope) = self.store.data_mut().envelope_of(&message()) else {
             return Err(Fault::Unavailable("there is no message to judge".to_owned()));
         };
-        let hook = self.hooks.wirepost_plugin_on_message();
+        let hook = self.hooks.plugin.wirepost_plugin_on_message();
         let called = hook.call_process(&mut self.store, message(), &envelope).await;
-        match called {
-            Ok(judged) => {
-                let session = self.store.data_mut().end();
-                let session =
-                    session.ok_or_else(|| Fault::Unavailable("the session is gone".to_owned()))?;
-                let verdict = judged.map_err(Fault::Error)?;
-                Ok((verdict, session))
+        let mut judged = self.came_back(called, cpu)?;
+        for _ in 0..WAITS_MAX {
+            let state = match judged {
+                Ok(wit::Verdict::Wait(state)) => state,
+                Ok(verdict) => return Ok((Given::Verdict(verdict), self.end()?)),
+                Err(text) => {
+                    self.end()?;
+                    return Err(Fault::Error(text));
+                }
+            };
+            if state.len() > WAIT_STATE_BYTES_MAX {
+                return Err(Fault::Output(format!(
+                    "`wait` with more than {WAIT_STATE_BYTES_MAX} octets of state"
+                )));
             }
-            Err(error) => {
-                let memory = u64::try_from(self.memory_bytes_max).unwrap_or(u64::MAX);
-                Err(fault(&mut self.store, &error, cpu, memory))
+            let Some(hook) = &self.hooks.lookup else {
+                return Err(Fault::Unknown("`wait`: the plugin has no `on-lookup`".to_owned()));
+            };
+            let (answers, what) = self.store.data_mut().answers();
+            if what.is_empty() {
+                return Err(Fault::Unknown("`wait` without a question".to_owned()));
             }
+            let Some(answers) = answers else { return Ok((Given::Waits(what), self.end()?)) };
+            let answers: Vec<_> = answers.into_iter().map(lower_answer).collect();
+            let hook = hook.wirepost_plugin_on_lookup();
+            let called =
+                hook.call_resume(&mut self.store, message(), &envelope, &state, &answers).await;
+            judged = self.came_back(called, cpu)?;
         }
+        Err(Fault::Output(format!("it waited {WAITS_MAX} times in one call")))
+    }
+
+    /// Shows the receipt of the session to the plugin; its code.
+    pub(super) async fn see_receipt(
+        &mut self,
+        session: Session,
+        cpu: Duration,
+    ) -> Result<(u16, Session), Fault> {
+        self.calls += 1;
+        arm(&mut self.store, ticks(cpu));
+        self.store.data_mut().begin(session);
+        let Some(hook) = &self.hooks.receipt else {
+            return Err(Fault::Unavailable("it has no `on-receipt`".to_owned()));
+        };
+        let hook = hook.wirepost_plugin_on_receipt();
+        let called = hook.call_process(&mut self.store, Resource::new_borrow(0)).await;
+        let judged = self.came_back(called, cpu)?;
+        let session = self.end()?;
+        Ok((judged.map_err(Fault::Error)?, session))
+    }
+
+    fn came_back<T>(&mut self, called: wasmtime::Result<T>, cpu: Duration) -> Result<T, Fault> {
+        called.map_err(|error| {
+            let memory = u64::try_from(self.memory_bytes_max).unwrap_or(u64::MAX);
+            fault(&mut self.store, &error, cpu, memory)
+        })
+    }
+
+    fn end(&mut self) -> Result<Session, Fault> {
+        let session = self.store.data_mut().end();
+        session.ok_or_else(|| Fault::Unavailable("the session is gone".to_owned()))
     }
 
     /// Whether it has served long enough: memory never shrinks, and state goes stale.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use message::{Message, Timestamp};
+use message::{Address, Message, MessageId, Timestamp};
 
 use super::env::HostEnv;
 use super::kv::Claims;
@@ -85,6 +85,8 @@ pub enum Verdict {
     Drop(Arc<str>),
     /// Quarantined, for this reason.
     Hold(Arc<str>),
+    /// Not yet: these look-ups are asked, and the plugin is run again when they are answered.
+    Wait(Arc<str>),
 }
 
 impl Verdict {
@@ -99,6 +101,7 @@ impl Verdict {
             Self::Defer(..) => "defer",
             Self::Drop(_) => "drop",
             Self::Hold(_) => "hold",
+            Self::Wait(_) => "wait",
         }
     }
 }
@@ -119,6 +122,43 @@ pub struct Reply {
 
 /// Characters of a reply's or a reason's text; the rest is cut off.
 pub const REPLY_TEXT_CHARS_MAX: usize = 400;
+
+/// A receipt that came from a next hop, for the eyes of plugins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenReceipt {
+    /// The id that the origin of the message knows.
+    pub message: MessageId,
+    /// The recipient that it is about.
+    pub recipient: Address,
+    /// The connector that it came from.
+    pub target: Arc<str>,
+    /// message_state (SMPP v3.4 §5.2.28).
+    pub state: u8,
+    /// Error code of the network, as text; empty if none.
+    pub error: Arc<str>,
+    /// Text of the receipt.
+    pub text: Arc<str>,
+}
+
+/// One receipt for one plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceiptCall<'a> {
+    /// The receipt.
+    pub receipt: &'a SeenReceipt,
+    /// What the plugin may look at beyond it.
+    pub env: &'a Arc<dyn HostEnv>,
+}
+
+/// What a plugin decided about a receipt. Nothing of it has happened yet.
+#[derive(Debug)]
+pub struct ReceiptJudgement {
+    /// Whether the origin is told.
+    pub tell: bool,
+    /// Writes that belong into the receipt's commit.
+    pub kv: Vec<KvWrite>,
+    /// Drop it when the commit was answered.
+    pub claims: Claims,
+}
 
 /// One write of a plugin to its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::env::{HostEnv, KvUnavailable};
 use super::judgement::KvWrite;
 use super::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX, KV_WRITES_MAX};
+use super::quota::{Delta, Usage};
+use crate::config::{PluginConfig, PluginLimits};
 
 /// Counters and buckets of one plugin.
 const SLOTS_MAX: usize = 100_000;
@@ -31,6 +33,7 @@ pub(super) struct PluginKv {
     slots: Mutex<BTreeMap<Box<str>, Slot>>,
     claims: Mutex<BTreeMap<Arc<str>, Claim>>,
     calls: AtomicU64,
+    usage: Usage,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,17 @@ pub struct Claims {
     kv: Option<Arc<PluginKv>>,
     call: u64,
     keys: Vec<Arc<str>>,
+    /// How the commit changes what the plugin keeps.
+    delta: Delta,
+}
+
+impl Claims {
+    /// The commit is durable: what it wrote counts, and the keys are free.
+    pub fn committed(self) {
+        if let Some(kv) = &self.kv {
+            kv.usage.apply(self.delta);
+        }
+    }
 }
 
 impl Drop for Claims {
@@ -86,16 +100,27 @@ pub(super) struct CallKv {
     shared: Arc<PluginKv>,
     plugin: Arc<str>,
     message: MessageId,
-    writes: BTreeMap<Arc<str>, Option<Entry>>,
+    limits: PluginLimits,
+    writes: BTreeMap<Arc<str>, Write>,
     claims: Claims,
 }
 
+/// A key that the call has written.
+#[derive(Debug)]
+struct Write {
+    entry: Option<Entry>,
+    /// Octets of key and value in the store, and as written; none where there is nothing.
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
 impl CallKv {
-    pub(super) fn new(shared: &Arc<PluginKv>, plugin: &Arc<str>, message: MessageId) -> Self {
+    pub(super) fn new(shared: &Arc<PluginKv>, plugin: &PluginConfig, message: MessageId) -> Self {
         Self {
             shared: Arc::clone(shared),
-            plugin: Arc::clone(plugin),
+            plugin: Arc::clone(&plugin.name),
             message,
+            limits: plugin.limits,
             writes: BTreeMap::new(),
             claims: Claims::default(),
         }
@@ -111,14 +136,15 @@ impl CallKv {
     }
 
     /// A new value for a key.
-    pub(super) fn set(
+    pub(super) async fn set(
         &mut self,
+        env: &dyn HostEnv,
         key: &str,
         value: Vec<u8>,
         expires: Timestamp,
     ) -> Result<(), KvError> {
         check(key, &value)?;
-        self.write(key, Some(Entry { value, expires, claimed_by: None }))
+        self.write(env, key, Some(Entry { value, expires, claimed_by: None })).await
     }
 
     /// Makes a key unless it is there; true if this message made it, now or on an earlier run.
@@ -141,7 +167,11 @@ impl CallKv {
         };
         match found {
             None => {
-                self.write(key, Some(Entry { value, expires, claimed_by: Some(self.message) }))?;
+                let entry = Entry { value, expires, claimed_by: Some(self.message) };
+                if let Err(error) = self.write(env, key, Some(entry)).await {
+                    self.unclaim(key, newly);
+                    return Err(error);
+                }
                 Ok(true)
             }
             Some(entry) => {
@@ -156,7 +186,7 @@ impl CallKv {
         check(key, &[])?;
         let found = self.entry(env, key).await?.is_some();
         if found {
-            self.write(key, None)?;
+            self.write(env, key, None).await?;
         }
         Ok(found)
     }
@@ -168,8 +198,11 @@ impl CallKv {
 
     /// The writes and claims of a call that ended well.
     pub(super) fn into_parts(self) -> (Vec<KvWrite>, Claims) {
-        let plugin = self.plugin;
-        let writes = self.writes.into_iter().filter_map(|(key, entry)| {
+        let (plugin, mut claims) = (self.plugin, self.claims);
+        let deltas = self.writes.values().map(|write| Delta::of(write.before, write.after));
+        claims.delta = deltas.fold(Delta::default(), Delta::and);
+        claims.kv.get_or_insert(self.shared);
+        let writes = self.writes.into_iter().filter_map(|(key, Write { entry, .. })| {
             let expires = entry.as_ref().map_or(Timestamp::NEVER, |entry| entry.expires);
             let entry = match entry {
                 Some(entry) => Some(message::record::encode(&entry).ok()?),
@@ -177,7 +210,7 @@ impl CallKv {
             };
             Some(KvWrite { plugin: Arc::clone(&plugin), key, entry, expires })
         });
-        (writes.collect(), self.claims)
+        (writes.collect(), claims)
     }
 
     async fn entry(&self, env: &dyn HostEnv, key: &str) -> Result<Option<Entry>, KvError> {
@@ -186,7 +219,7 @@ impl CallKv {
         }
         let now = env.now();
         let entry = match self.writes.get(key) {
-            Some(written) => written.clone(),
+            Some(written) => written.entry.clone(),
             None => {
                 env.kv_find(&self.plugin, key).await?.map(|bytes| decode(&bytes)).transpose()?
             }
@@ -194,11 +227,32 @@ impl CallKv {
         Ok(entry.filter(|entry| entry.expires > now))
     }
 
-    fn write(&mut self, key: &str, entry: Option<Entry>) -> Result<(), KvError> {
-        if self.writes.len() >= KV_WRITES_MAX && !self.writes.contains_key(key) {
-            return Err(KvError::Exhausted);
-        }
-        self.writes.insert(key.into(), entry);
+    async fn write(
+        &mut self,
+        env: &dyn HostEnv,
+        key: &str,
+        entry: Option<Entry>,
+    ) -> Result<(), KvError> {
+        let before = match self.writes.get(key) {
+            Some(written) => written.before,
+            None if self.writes.len() >= KV_WRITES_MAX => return Err(KvError::Exhausted),
+            None => {
+                let stored = env.kv_find(&self.plugin, key).await?;
+                stored.map(|stored| key.len().saturating_add(stored.len()))
+            }
+        };
+        let after = match &entry {
+            None => None,
+            Some(entry) => {
+                let encoded = message::record::encode(entry).map_err(|_long| KvError::TooLarge)?;
+                Some(key.len().saturating_add(encoded.len()))
+            }
+        };
+        let others = self.writes.iter().filter(|(written, _)| ***written != *key);
+        let others = others.map(|(_, write)| Delta::of(write.before, write.after));
+        let more = others.fold(Delta::of(before, after), Delta::and);
+        self.shared.usage.check(env, &self.plugin, &self.limits, more).await?;
+        self.writes.insert(key.into(), Write { entry, before, after });
         Ok(())
     }
 

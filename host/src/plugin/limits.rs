@@ -36,6 +36,14 @@ pub(super) const KV_WRITES_MAX: usize = 64;
 pub(super) const KV_KEY_BYTES_MAX: usize = 256;
 /// Octets of a value.
 pub(super) const KV_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Questions to look-ups in one call.
+pub(super) const ASKS_MAX: usize = 8;
+/// How often one call may wait for look-ups.
+pub(super) const WAITS_MAX: usize = 4;
+/// Octets of what a plugin remembers while it waits.
+pub(super) const WAIT_STATE_BYTES_MAX: usize = 64 << 10;
+/// Octets of the key of a question.
+pub(super) const ASK_KEY_BYTES_MAX: usize = 256;
 /// Log lines of one call; later ones are not written.
 pub(super) const LOG_LINES_MAX: u32 = 32;
 /// Octets of a log line; the rest is cut off.

@@ -8,10 +8,11 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use super::bindings::{Plugin as Hooks, PluginPre as HooksPre};
+use super::bindings::Plugin as World;
 use super::engine::Engine;
 use super::env::HostEnv;
 use super::fault::{Fault, LoadError, LoadStep};
+use super::hooks::HooksPre;
 use super::instance::Instance;
 use super::kv::PluginKv;
 use super::loaded::Plugin;
@@ -64,7 +65,7 @@ impl Host {
         let failed = |error: wasmtime::Error| StartError(format!("{error:#}"));
         let engine = Engine::start(options.memory_bytes_max).map_err(failed)?;
         let mut linker = Linker::new(engine.wasmtime());
-        Hooks::add_to_linker::<_, HasSelf<Context>>(&mut linker, |context| context)
+        World::add_to_linker::<_, HasSelf<Context>>(&mut linker, |context| context)
             .map_err(failed)?;
         Ok(Self {
             engine: Arc::new(engine),
@@ -150,7 +151,7 @@ impl Host {
         }
     }
 
-    fn link(&self, module: &Module, component: &Component) -> Result<HooksPre<Context>, LoadError> {
+    fn link(&self, module: &Module, component: &Component) -> Result<HooksPre, LoadError> {
         let linked = self.linker.instantiate_pre(component).map_err(|error| {
             let sdk = module.manifest.as_ref().map_or("unknown", |manifest| &manifest.sdk);
             LoadError::new(

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::bindings::PluginPre as HooksPre;
 use super::engine::Engine;
 use super::env::HostEnv;
 use super::fault::Fault;
-use super::instance::{Instance, survives};
-use super::judgement::{Call, Judgement};
-use super::kv::PluginKv;
+use super::hooks::HooksPre;
+use super::instance::{Given, Instance, survives};
+use super::judgement::{Call, Judgement, ReceiptCall, ReceiptJudgement, Verdict};
+use super::kv::{Claims, PluginKv};
 use super::module::{Module, hex};
-use super::session::{Context, Finished, Session, Shared};
+use super::session::{Finished, Session, Shared};
 use super::verdict;
 use crate::config::PluginConfig;
 
@@ -24,7 +24,7 @@ const IDLE_MAX: usize = 64;
 /// A plugin of one generation. Dropping it drops its instances.
 pub struct Plugin {
     engine: Arc<Engine>,
-    hooks: HooksPre<Context>,
+    hooks: HooksPre,
     shared: Arc<Shared>,
     sha256: [u8; 32],
     version: Arc<str>,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Plugin {
 impl Plugin {
     pub(super) fn new(
         engine: Arc<Engine>,
-        hooks: HooksPre<Context>,
+        hooks: HooksPre,
         shared: Arc<Shared>,
         module: &Module,
     ) -> Self {
@@ -120,6 +120,56 @@ impl Plugin {
         keys: &Arc<PluginKv>,
     ) -> Result<Judgement, Fault> {
         let started = call.env.monotonic();
+        let cpu = self.shared.config.limits.cpu;
+        let session = Session::new(&self.shared, call, keys);
+        let work = async |instance: &mut Instance| instance.process(session, cpu).await;
+        let (given, finished) = self.call(call.env, work).await?;
+        let duration = call.env.monotonic().saturating_sub(started);
+        let verdict = match given {
+            Given::Verdict(verdict) => verdict,
+            Given::Waits(what) => {
+                // Nothing of the call counts: all of it happens again when the answers are there.
+                let (verdict, message) = (Verdict::Wait(what), None);
+                let (forks, kv, claims) = (Vec::new(), Vec::new(), Claims::default());
+                return Ok(Judgement { verdict, message, forks, kv, claims, duration });
+            }
+        };
+        let Some(edited) = finished.edited else {
+            return Err(Fault::Output("it gave its message away".to_owned()));
+        };
+        let verdict = verdict::read(verdict, &self.shared.config.grants, &**call.env)?;
+        let (kv, claims) = finished.kv.into_parts();
+        let (message, forks) = (edited.into_changed(), finished.forks);
+        Ok(Judgement { verdict, message, forks, kv, claims, duration })
+    }
+
+    /// Shows a receipt to the plugin; none if it does not look at receipts.
+    ///
+    /// # Errors
+    /// The plugin came to no judgement.
+    pub async fn see_receipt(
+        &self,
+        call: ReceiptCall<'_>,
+    ) -> Option<Result<ReceiptJudgement, Fault>> {
+        if !self.hooks.sees_receipts() {
+            return None;
+        }
+        let cpu = self.shared.config.limits.cpu;
+        let session = Session::about_receipt(&self.shared, &call);
+        let work = async |instance: &mut Instance| instance.see_receipt(session, cpu).await;
+        let judged = self.call(call.env, work).await;
+        Some(judged.map(|(code, finished)| {
+            let (kv, claims) = finished.kv.into_parts();
+            ReceiptJudgement { tell: code != 1, kv, claims }
+        }))
+    }
+
+    /// One call of an instance, and what it did if it came to a clean end.
+    async fn call<T>(
+        &self,
+        env: &Arc<dyn HostEnv>,
+        work: impl AsyncFnOnce(&mut Instance) -> Result<(T, Session), Fault>,
+    ) -> Result<(T, Finished), Fault> {
         let limits = &self.shared.config.limits;
         let _running = self.engine.running();
         let mut queued = true;
@@ -127,9 +177,8 @@ impl Plugin {
         let work = async {
             let _permit = self.permit().await?;
             queued = false;
-            let mut instance = self.instance(call.env).await?;
-            let session = Session::new(&self.shared, call, keys);
-            let outcome = instance.process(session, limits.cpu).await;
+            let mut instance = self.instance(env).await?;
+            let outcome = work(&mut instance).await;
             Ok((instance, outcome))
         };
         // What was begun goes with its future, the instance and its half-done work included.
@@ -139,19 +188,14 @@ impl Plugin {
             Err(_elapsed) if queued => return Err(self.busy()),
             Err(_elapsed) => return Err(Fault::Timeout(limits.time)),
         };
-        let now = call.env.monotonic();
+        let now = env.monotonic();
         match outcome {
             Ok((given, session)) => {
                 let finished = session.finish();
                 if !matches!(finished, Err(Fault::Trap { .. })) {
                     self.keep(instance, now);
                 }
-                let Finished { edited, forks, kv } = finished?;
-                let grants = &self.shared.config.grants;
-                let verdict = verdict::read(given, grants, &**call.env)?;
-                let (kv, claims) = kv.into_parts();
-                let (message, duration) = (edited.into_changed(), now.saturating_sub(started));
-                Ok(Judgement { verdict, message, forks, kv, claims, duration })
+                Ok((given, finished?))
             }
             Err(fault) => {
                 if survives(&fault) {

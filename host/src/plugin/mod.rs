@@ -8,28 +8,35 @@ mod judgement;
 mod env;
 mod fault;
 mod module;
+mod foreign;
 mod load;
 mod loaded;
 mod selftest;
+mod hooks;
 mod instance;
 mod session;
 mod host_calls;
 mod translate;
 mod verdict;
 mod kv;
+mod quota;
 mod limits;
 mod engine;
 mod bindings;
 
-pub use env::{HostEnv, KvFound, KvUnavailable, LogLevel, LogLine, Metric, TargetState};
+pub use env::{
+    Ask, HostEnv, KvFound, KvUnavailable, KvUsage, LogLevel, LogLine, LookupAnswer, LookupError,
+    Metric, TargetState,
+};
 pub use fault::{Fault, LoadError, LoadStep};
 pub use judgement::{
-    Answers, Call, Fork, Judgement, KvWrite, REPLY_TEXT_CHARS_MAX, Reply, Stage, Verdict,
+    Answers, Call, Fork, Judgement, KvWrite, REPLY_TEXT_CHARS_MAX, ReceiptCall, ReceiptJudgement,
+    Reply, SeenReceipt, Stage, Verdict,
 };
 pub use kv::Claims;
 pub use load::{Host, Options, StartError};
 pub use loaded::Plugin;
-pub use module::{MODULE_BYTES_MAX, Manifest, Module};
+pub use module::{MODULE_BYTES_MAX, Manifest, Module, hex};
 
 #[cfg(test)]
 mod tests;

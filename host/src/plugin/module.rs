@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use super::fault::{LoadError, LoadStep};
+use super::foreign::foreign_name;
 
 /// Octets of a module; larger ones are refused unread.
 pub const MODULE_BYTES_MAX: usize = 16 << 20;
@@ -18,6 +19,8 @@ pub(super) const PACKAGE: &str = "wirepost:plugin/";
 pub(super) const API: &str = "0.9.0";
 /// The custom section that holds the manifest.
 const MANIFEST_SECTION: &str = "wirepost:manifest";
+/// The custom section that holds cases for `wirepost plugin test`.
+const CASES_SECTION: &str = "wirepost:cases";
 /// What begins the name of the custom section that wit-bindgen writes.
 const TYPE_SECTION: &str = "component-type";
 
@@ -49,6 +52,8 @@ pub struct Module {
     pub manifest: Option<Manifest>,
     /// Whether it came as a core module, and was made a component here.
     pub was_core: bool,
+    /// Messages and what must become of them, as JSON, if its author put some into it.
+    pub cases: Option<Vec<u8>>,
     /// Interfaces it imports, in its order.
     pub imports: Vec<String>,
     /// Interfaces it exports.
@@ -74,6 +79,7 @@ impl Module {
         validate(octets)?;
         let outline = outline(octets)?;
         let manifest = outline.manifest()?;
+        let cases = outline.cases.clone();
         check_pin(&sha256, pin)?;
         let (component, outline) = if outline.is_core {
             if !outline.has_types {
@@ -82,6 +88,9 @@ impl Module {
                     "this is a WebAssembly module but not a Wirepost plugin: it has no component types",
                     "build a `cdylib` that uses wirepost-sdk and its `plugin!` or `filter!`",
                 ));
+            }
+            if let Some(name) = &outline.foreign {
+                return Err(foreign(name));
             }
             let component = componentize(octets)?;
             let inner = self::outline(&component)?;
@@ -93,6 +102,7 @@ impl Module {
             sha256,
             size_bytes: octets.len(),
             manifest,
+            cases,
             was_core: outline.is_core,
             imports: outline.imports,
             exports: outline.exports,
@@ -149,7 +159,8 @@ impl Module {
 }
 
 /// Octets in lower-case hexadecimal.
-pub(super) fn hex(octets: &[u8]) -> String {
+#[must_use]
+pub fn hex(octets: &[u8]) -> String {
     use std::fmt::Write as _;
     octets.iter().fold(String::new(), |mut text, octet| {
         // Writing to a string cannot fail.
@@ -164,7 +175,10 @@ pub(super) fn hex(octets: &[u8]) -> String {
 struct Outline {
     is_core: bool,
     has_types: bool,
+    /// A name in its types that is not of our interface.
+    foreign: Option<String>,
     manifest: Option<Vec<u8>>,
+    cases: Option<Vec<u8>>,
     imports: Vec<String>,
     exports: Vec<String>,
 }
@@ -248,7 +262,14 @@ fn parse(octets: &[u8]) -> wasmparser::Result<Outline> {
                 if section.name() == MANIFEST_SECTION && outline.manifest.is_none() {
                     outline.manifest = Some(section.data().to_vec());
                 }
-                outline.has_types |= section.name().starts_with(TYPE_SECTION);
+                if section.name() == CASES_SECTION && outline.cases.is_none() {
+                    outline.cases = Some(section.data().to_vec());
+                }
+                if section.name().starts_with(TYPE_SECTION) {
+                    outline.has_types = true;
+                    let foreign = foreign_name(section.data())?;
+                    outline.foreign = outline.foreign.or(foreign);
+                }
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
@@ -264,6 +285,16 @@ fn parse(octets: &[u8]) -> wasmparser::Result<Outline> {
         }
     }
     Ok(outline)
+}
+
+fn foreign(name: &str) -> LoadError {
+    let remedy = if name.starts_with("wasi:") {
+        "build it with `--target wasm32-unknown-unknown`; plugins have no WASI"
+    } else {
+        "build it with the wirepost-sdk of this host's version, and copy the file again"
+    };
+    let reason = format!("it speaks of `{name}`; this host has {PACKAGE}…@{API}");
+    LoadError::new(LoadStep::Imports, reason, remedy)
 }
 
 fn componentize(octets: &[u8]) -> Result<Bytes, LoadError> {

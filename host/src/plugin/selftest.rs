@@ -106,6 +106,10 @@ impl HostEnv for Quiet {
         self.0.lookup_ip(table, address)
     }
 
+    fn knows_lookup(&self, name: &str) -> bool {
+        self.0.knows_lookup(name)
+    }
+
     fn target(&self, name: &str) -> Option<TargetState> {
         self.0.target(name)
     }

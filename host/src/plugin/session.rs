@@ -8,12 +8,13 @@ use message::edit::Edited;
 use message::{MessageId, Timestamp};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
-use super::env::{HostEnv, LogLevel, LogLine};
+use super::env::{Ask, HostEnv, LogLevel, LogLine, LookupAnswer};
 use super::fault::Fault;
-use super::judgement::{Answers, Call, Fork, Stage};
+use super::judgement::{Answers, Call, Fork, ReceiptCall, SeenReceipt, Stage};
 use super::kv::{CallKv, PluginKv};
 use super::limits::{
-    FORKS_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limiter, METRICS_MAX, OUTPUT_BYTES_EXTRA,
+    ASKS_MAX, FORKS_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limiter, METRICS_MAX,
+    OUTPUT_BYTES_EXTRA,
 };
 use crate::config::PluginConfig;
 
@@ -85,6 +86,16 @@ impl Context {
         Some(session)
     }
 
+    /// The answers to what was asked since the last wait, none if they are still to come, and the
+    /// names of the look-ups.
+    pub(super) fn answers(&mut self) -> (Option<Vec<LookupAnswer>>, Arc<str>) {
+        let Some(session) = &mut self.session else { return (None, "".into()) };
+        let asks = std::mem::take(&mut session.asks);
+        let names: Vec<&str> = asks.iter().map(|ask| &*ask.name).collect();
+        let names = names.join(", ").into();
+        (session.env.answers(session.root, &asks), names)
+    }
+
     /// Processor time for a call.
     pub(super) const fn give_ticks(&mut self, ticks: u32) {
         self.ticks_left = ticks;
@@ -135,6 +146,11 @@ pub(super) struct Session {
     /// Octets that the plugin may still write.
     output_left: usize,
     message: Option<MessageId>,
+    /// The message that the peer knows: a fork is looked at again with it.
+    root: MessageId,
+    asks: Vec<Ask>,
+    /// What a call about a receipt is about.
+    pub(super) receipt: Option<SeenReceipt>,
     log_lines: u32,
     panic: Option<String>,
     fault: Option<Fault>,
@@ -174,13 +190,24 @@ impl Session {
     pub(super) fn new(shared: &Arc<Shared>, call: &Call<'_>, keys: &Arc<PluginKv>) -> Self {
         let edited = Edited::new(Arc::clone(call.message));
         let mut session = Self::starting(shared, call.env);
-        session.kv = CallKv::new(keys, &shared.config.name, call.message.id);
+        session.kv = CallKv::new(keys, &shared.config, call.message.id);
         let size = call.message.content.size_bytes();
         session.output_left = size.saturating_mul(4).saturating_add(OUTPUT_BYTES_EXTRA);
         session.messages.push(Some(Held::new(edited, Answers::Share)));
         session.message = Some(call.message.id);
+        session.root = call.message.parent.unwrap_or(call.message.id);
         session.stage = call.stage;
         session.run = call.run;
+        session
+    }
+
+    /// A call about a receipt.
+    pub(super) fn about_receipt(shared: &Arc<Shared>, call: &ReceiptCall<'_>) -> Self {
+        let id = call.receipt.message;
+        let mut session = Self::starting(shared, call.env);
+        session.kv = CallKv::new(&shared.kv, &shared.config, id);
+        session.message = Some(id);
+        session.receipt = Some(call.receipt.clone());
         session
     }
 
@@ -189,7 +216,7 @@ impl Session {
         Self {
             shared: Arc::clone(shared),
             env: Arc::clone(env),
-            kv: CallKv::new(&shared.kv, &shared.config.name, MessageId::from_u64(0)),
+            kv: CallKv::new(&shared.kv, &shared.config, MessageId::from_u64(0)),
             emitted: Vec::new(),
             stage: Stage::Queue,
             run: 0,
@@ -197,6 +224,9 @@ impl Session {
             first: 0,
             output_left: 0,
             message: None,
+            root: MessageId::from_u64(0),
+            asks: Vec::new(),
+            receipt: None,
             log_lines: 0,
             panic: None,
             fault: None,
@@ -309,9 +339,7 @@ impl Session {
             return Err(fault);
         }
         let origin = self.messages.first_mut().and_then(Option::take);
-        let Some(Held { edited, .. }) = origin else {
-            return Err(Fault::Output("it gave its message away".to_owned()));
-        };
+        let edited = origin.map(|held| held.edited);
         Ok(Finished { edited, forks: self.emitted, kv: self.kv })
     }
 
@@ -320,6 +348,15 @@ impl Session {
         let message = held.edited.into_message();
         self.emitted.push(Fork { message, verdict, answers: held.answers });
         u64::try_from(self.emitted.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Remembers a question; its number among those of this wait, none if there are too many.
+    pub(super) fn ask(&mut self, ask: Ask) -> Option<u32> {
+        if self.asks.len() >= ASKS_MAX {
+            return None;
+        }
+        self.asks.push(ask);
+        u32::try_from(self.asks.len() - 1).ok()
     }
 
     /// The wall clock.
@@ -331,7 +368,8 @@ impl Session {
 /// A call that came to a clean end.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) edited: Edited,
+    /// None if the call was about no message, or the plugin gave it away.
+    pub(super) edited: Option<Edited>,
     pub(super) forks: Vec<Fork>,
     pub(super) kv: CallKv,
 }

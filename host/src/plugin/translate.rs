@@ -5,7 +5,7 @@ use message::{Address, AddressKind, Protocol};
 
 use super::bindings::wirepost::plugin::log;
 use super::bindings::wirepost::plugin::types::{self as wit, Error};
-use super::env::LogLevel;
+use super::env::{LogLevel, LookupAnswer, LookupError};
 use super::judgement::Stage;
 use super::kv::KvError;
 use super::limits::{INLINE_RECIPIENTS_MAX, INLINE_TEXT_BYTES_MAX};
@@ -144,6 +144,17 @@ pub(super) fn size(number: u32) -> usize {
 
 pub(super) fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// What a look-up said, as the plugin sees it.
+pub(super) fn lower_answer(answer: LookupAnswer) -> Result<String, Error> {
+    answer.map(|text| text.to_string()).map_err(|error| match error {
+        LookupError::NotFound => Error::NotFound,
+        LookupError::TooLarge => Error::TooLarge,
+        LookupError::Invalid => Error::Invalid,
+        LookupError::Exhausted => Error::Exhausted,
+        LookupError::Unavailable => Error::Unavailable,
+    })
 }
 
 impl From<EditError> for Error {

@@ -32,7 +32,7 @@ pub(super) fn read(
         wit::Verdict::Drop(reason) => Verdict::Drop(clean(&reason).into()),
         wit::Verdict::Hold(reason) => Verdict::Hold(clean(&reason).into()),
         wit::Verdict::Wait(_) => {
-            return Err(Fault::Unknown("`wait`: this host has no look-ups".to_owned()));
+            return Err(Fault::Unknown("`wait`: only the message itself can wait".to_owned()));
         }
         wit::Verdict::Other((code, _)) => {
             return Err(Fault::Unknown(format!("verdict code {code}")));

@@ -328,7 +328,15 @@ impl Router {
             env: &generation.env,
             new_id: &|| self.next_id(),
         };
-        run.decide(Arc::clone(message), events).await
+        let before = events.len();
+        let decided = run.decide(Arc::clone(message), events).await;
+        for event in events.iter().skip(before) {
+            if let What::Fault { plugin, .. } = &event.what {
+                let name = plugin.split_once('@').map_or(&**plugin, |(name, _hash)| name);
+                Metrics::add(&self.metrics.faults, &Arc::from(name), 1);
+            }
+        }
+        decided
     }
 }
 

@@ -12,6 +12,7 @@ use crate::delivery::{
 };
 use crate::generation::Generation;
 use crate::ledger;
+use crate::lookup::Lookups;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::pipeline::{Decided, Fate, Leg, Writes};
@@ -40,6 +41,23 @@ impl Router {
             let items = self.decider.take(self.clock.now(), AT_ONCE);
             for queued in items {
                 self.look_again(queued).await;
+            }
+        }
+    }
+
+    /// Looks again at messages whose look-ups are answered, until the router stops. One that is just
+    /// being looked at finds the answer the next time.
+    pub async fn run_lookups(self: Arc<Self>, lookups: Arc<Lookups>) {
+        let stopping = self.tasks.stopping().clone();
+        loop {
+            let arrived = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                arrived = lookups.arrived() => arrived,
+            };
+            for id in arrived {
+                let scheduled = self.decider.retry_now(id);
+                tracing::debug!(event = "lookup.arrived", %id, scheduled);
             }
         }
     }

@@ -7,13 +7,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
-use message::Timestamp;
+use message::{MessageId, Timestamp};
 use spool::Spool;
 
 use super::Targets;
 use crate::config::Config;
+use crate::lookup::Lookups;
 use crate::platform::clock::Clock;
-use crate::plugin::{HostEnv, KvFound, KvUnavailable, LogLevel, LogLine, Metric, TargetState};
+use crate::platform::tasks::Tasks;
+use crate::plugin::{
+    Ask, HostEnv, KvFound, KvUnavailable, KvUsage, LogLevel, LogLine, LookupAnswer, LookupError,
+    Metric, TargetState,
+};
+
+/// Keys that are read at a time when they are counted.
+const KEYS_A_PAGE: usize = 1000;
 
 /// The environment of the plugins of one generation.
 #[derive(Debug)]
@@ -24,6 +32,8 @@ pub struct Env {
     targets: Arc<ArcSwap<Targets>>,
     started: std::time::Instant,
     random: std::sync::atomic::AtomicU64,
+    lookups: Option<Arc<Lookups>>,
+    tasks: Tasks,
 }
 
 impl Env {
@@ -38,7 +48,13 @@ impl Env {
         (started, seed): (std::time::Instant, u64),
     ) -> Self {
         let random = std::sync::atomic::AtomicU64::new(seed);
-        Self { spool, clock, config, targets, started, random }
+        Self { spool, clock, config, targets, started, random, lookups: None, tasks: Tasks::new() }
+    }
+
+    /// The same, with services that plugins may ask, and what counts their keys.
+    #[must_use]
+    pub fn with(self, lookups: Option<Arc<Lookups>>, tasks: Tasks) -> Self {
+        Self { lookups, tasks, ..self }
     }
 }
 
@@ -49,6 +65,23 @@ impl HostEnv for Env {
             KvUnavailable
         });
         Box::pin(ready(found))
+    }
+
+    fn kv_usage<'a>(
+        &'a self,
+        plugin: &'a str,
+    ) -> BoxFuture<'a, Result<Option<KvUsage>, KvUnavailable>> {
+        let (spool, plugin) = (self.spool.clone(), plugin.to_owned());
+        Box::pin(async move {
+            match self.tasks.blocking(move || count_keys(&spool, &plugin)).await {
+                Ok(Ok(usage)) => Ok(Some(usage)),
+                Ok(Err(error)) => {
+                    tracing::error!(event = "spool.read", %error);
+                    Err(KvUnavailable)
+                }
+                Err(_panic) => Err(KvUnavailable),
+            }
+        })
     }
 
     fn lookup(&self, table: &str, key: &str) -> Option<Arc<str>> {
@@ -62,6 +95,17 @@ impl HostEnv for Env {
 
     fn lookup_ip(&self, table: &str, address: IpAddr) -> Option<Arc<str>> {
         self.config.tables.get(table)?.lookup_ip(address).cloned()
+    }
+
+    fn knows_lookup(&self, name: &str) -> bool {
+        self.config.lookups.contains_key(name)
+    }
+
+    fn answers(&self, message: MessageId, asks: &[Ask]) -> Option<Vec<LookupAnswer>> {
+        match &self.lookups {
+            Some(lookups) => lookups.answers(&self.config.lookups, message, asks),
+            None => Some(asks.iter().map(|_ask| Err(LookupError::Unavailable)).collect()),
+        }
     }
 
     fn target(&self, name: &str) -> Option<TargetState> {
@@ -127,6 +171,25 @@ impl HostEnv for Env {
 
     fn metric(&self, plugin: &str, name: &str, metric: Metric) {
         tracing::debug!(target: "plugin", event = "plugin.metric", plugin, name, ?metric);
+    }
+}
+
+/// Counts what the spool keeps for a plugin.
+fn count_keys(spool: &Spool, plugin: &str) -> Result<KvUsage, spool::ReadError> {
+    let prefix = kv_key(plugin, "");
+    let mut usage = KvUsage { keys: 0, bytes: 0 };
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = spool.keys_with_prefix(&prefix, after.as_deref(), KEYS_A_PAGE)?;
+        for found in &page {
+            let octets = found.key.len().saturating_sub(prefix.len()) + found.value.len();
+            usage.keys += 1;
+            usage.bytes += u64::try_from(octets).unwrap_or(u64::MAX);
+        }
+        match page.last() {
+            Some(last) if page.len() == KEYS_A_PAGE => after = Some(last.key.clone()),
+            _ => return Ok(usage),
+        }
     }
 }
 

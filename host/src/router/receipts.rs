@@ -13,6 +13,7 @@ use crate::delivery::Cause;
 use crate::intake::{Accepted, Proof, Refusal};
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
+use crate::plugin::{ReceiptCall, SeenReceipt};
 use crate::receipt::answer::{About, Outcome};
 use crate::receipt::return_path::REPORTS;
 use crate::receipt::{DELIVERED, Entry, Keep, Match, Receipt, UNDELIVERABLE, UNKNOWN, report};
@@ -33,7 +34,7 @@ impl Router {
     pub async fn receipts(&self, target: &Arc<str>, receipts: Vec<Receipt>) -> Result<(), Refusal> {
         let mut work = Work::default();
         for receipt in receipts {
-            self.one_receipt(&mut work, (target, None), receipt).map_err(|error| {
+            self.one_receipt(&mut work, (target, None), receipt).await.map_err(|error| {
                 tracing::error!(event = "receipt.unwritten", target = &**target, %error);
                 Refusal::from_commit(&spool::CommitError::Closed)
             })?;
@@ -57,12 +58,11 @@ impl Router {
         let mut work = Work::default();
         match report::read(raw, of) {
             Some(receipt) => {
-                self.one_receipt(&mut work, (&target, Some((own, of))), receipt).map_err(
-                    |error| {
-                        tracing::error!(event = "receipt.unwritten", target = &*target, %error);
-                        Refusal::from_commit(&spool::CommitError::Closed)
-                    },
-                )?;
+                let kept = self.one_receipt(&mut work, (&target, Some((own, of))), receipt).await;
+                kept.map_err(|error| {
+                    tracing::error!(event = "receipt.unwritten", target = &*target, %error);
+                    Refusal::from_commit(&spool::CommitError::Closed)
+                })?;
             }
             None => {
                 Metrics::add(&self.metrics.receipts, &target, 1);
@@ -155,7 +155,7 @@ impl Router {
     }
 
     /// One receipt; of a report also its own id, and the leg that it is about.
-    fn one_receipt(
+    async fn one_receipt(
         &self,
         work: &mut Work,
         (target, report): (&Arc<str>, Option<(MessageId, MessageId)>),
@@ -178,6 +178,9 @@ impl Router {
         match self.book.find(&mut work.batch, &self.spool, target, receipt, keep)? {
             Match::Tell(entry, receipt) => {
                 work.events.push(about(&entry, known));
+                if !self.is_told(work, target, &entry, &receipt).await {
+                    return Ok(());
+                }
                 let outcome = outcome(target, &receipt, receipt.done.unwrap_or(now));
                 work.put_answer(self, &About::entry(&entry), &outcome)?;
             }
@@ -199,6 +202,53 @@ impl Router {
             }
         }
         Ok(())
+    }
+
+    /// Shows a receipt to the plugins that look at receipts: whether the origin is told of it. A
+    /// fault passes it on.
+    async fn is_told(
+        &self,
+        work: &mut Work,
+        target: &Arc<str>,
+        entry: &Entry,
+        receipt: &Receipt,
+    ) -> bool {
+        let generation = self.generation();
+        let seen = SeenReceipt {
+            message: entry.message,
+            recipient: entry.recipient.address.clone(),
+            target: Arc::clone(target),
+            state: receipt.state,
+            error: Arc::clone(&receipt.error),
+            text: Arc::clone(&receipt.text),
+        };
+        let mut told = true;
+        for slot in generation.plugins.iter().filter(|slot| slot.runs_at(&entry.origin.door)) {
+            let call = ReceiptCall { receipt: &seen, env: &generation.env };
+            let plugin = Arc::clone(&slot.label);
+            let what = match slot.plugin.see_receipt(call).await {
+                None => continue,
+                Some(Ok(judgement)) => {
+                    work.put_kv(judgement.kv);
+                    work.claims.push(judgement.claims);
+                    if judgement.tell {
+                        continue;
+                    }
+                    told = false;
+                    let (verdict, detail) = ("silence".into(), "the origin is not told".into());
+                    What::Decided { plugin, verdict, detail, micros: 0 }
+                }
+                Some(Err(fault)) => {
+                    Metrics::add(&self.metrics.faults, &slot.config.name, 1);
+                    let id = entry.message;
+                    tracing::warn!(event = "plugin.fault", plugin = &*plugin, %id, error = %fault);
+                    What::Fault { plugin, detail: fault.to_string().into() }
+                }
+            };
+            let now = self.clock.now();
+            work.events.push(Event::about(now, entry.delivery, entry.message, what));
+        }
+        told
     }
 }
 

@@ -209,7 +209,7 @@ impl Work {
         let now = router.clock.now();
         router.push(self.pushes, now);
         router.journal.record(self.events);
-        drop(self.claims);
+        self.claims.into_iter().for_each(Claims::committed);
     }
 }
 

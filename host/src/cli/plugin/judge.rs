@@ -21,22 +21,22 @@ use crate::plugin::{Call, Fault, Stage};
 pub struct MessageArgs {
     /// The sender: a mailbox, a number or a name.
     #[arg(long, value_name = "ADDRESS")]
-    from: String,
+    pub(super) from: String,
     /// A recipient; more by repeating it.
     #[arg(long, value_name = "ADDRESS", required = true)]
-    to: Vec<String>,
+    pub(super) to: Vec<String>,
     /// A subject makes the text a mail.
     #[arg(long)]
-    subject: Option<String>,
+    pub(super) subject: Option<String>,
     /// The text of a short message, or of a mail if there is a subject.
     #[arg(long, required_unless_present = "mail")]
-    text: Option<String>,
+    pub(super) text: Option<String>,
     /// A mail as it is on the wire (RFC 5322).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "subject"])]
-    mail: Option<PathBuf>,
+    pub(super) mail: Option<PathBuf>,
     /// The account that sends it.
     #[arg(long, default_value = "")]
-    account: String,
+    pub(super) account: String,
 }
 
 /// What `plugin run` is told.
@@ -99,7 +99,7 @@ pub(super) async fn bench(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-fn message(args: &MessageArgs, now: Timestamp) -> Result<Arc<Message>> {
+pub(super) fn message(args: &MessageArgs, now: Timestamp) -> Result<Arc<Message>> {
     let (content, protocol) = match (&args.mail, &args.subject) {
         (Some(file), _) => {
             let raw = std::fs::read(file)

@@ -5,6 +5,7 @@ mod report;
 pub mod new;
 pub mod inspect;
 pub mod judge;
+pub mod cases;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ pub enum PluginCommand {
     Inspect(inspect::InspectArgs),
     /// Let a module judge one message and show what it did.
     Run(judge::RunArgs),
+    /// Let a module judge the messages that its author put into it, and compare.
+    Test(cases::TestArgs),
     /// Let a module judge one message many times and measure.
     Bench(judge::BenchArgs),
 }
@@ -45,6 +48,9 @@ pub struct ModuleArgs {
     /// A target that the plugin may route to; more by repeating it.
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
+    /// What a look-up says about a key; more by repeating it. Other keys of it are not known.
+    #[arg(long = "answer", value_name = "LOOKUP:KEY=TEXT")]
+    answers: Vec<String>,
 }
 
 /// What `plugin check` is told.
@@ -61,6 +67,7 @@ pub async fn run(command: PluginCommand) -> ExitCode {
         PluginCommand::Check(args) => check(&args).await,
         PluginCommand::Inspect(args) => inspect::run(&args),
         PluginCommand::Run(args) => judge::run(&args).await,
+        PluginCommand::Test(args) => cases::run(&args).await,
         PluginCommand::Bench(args) => judge::bench(&args).await,
     };
     match done {
@@ -80,7 +87,9 @@ async fn check(args: &CheckArgs) -> Result<()> {
 
 /// Loads a module with every right, since rights are the operator's to give.
 async fn load(args: &ModuleArgs) -> Result<(Arc<Plugin>, Arc<World>)> {
-    let world = Arc::new(World::new(&args.targets));
+    let answers = args.answers.iter().map(|answer| world::parse_answer(answer));
+    let answers = answers.collect::<Result<_>>()?;
+    let world = Arc::new(World::new(&args.targets, answers));
     let host = Host::start(Options::default())?;
     let config = Arc::new(config(args)?);
     let env = world::host_env(&world);
@@ -117,6 +126,8 @@ fn config(args: &ModuleArgs) -> Result<PluginConfig> {
             cpu: Duration::from_millis(50),
             memory_bytes: 32 << 20,
             instances: 1,
+            keys: 100_000,
+            keys_bytes: 64 << 20,
         },
         sha256: None,
     })

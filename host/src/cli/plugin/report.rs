@@ -34,6 +34,7 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Defer(answer, Some(wait)) => format!("defer for {wait:?}{}", reply(answer)),
         Verdict::Drop(why) => format!("drop: {why}"),
         Verdict::Hold(why) => format!("hold: {why}"),
+        Verdict::Wait(what) => format!("wait for {what}"),
     }
 }
 

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
-use message::Timestamp;
+use message::{MessageId, Timestamp};
 
 use crate::platform::clock::Clock;
-use crate::plugin::{HostEnv, KvFound, LogLevel, LogLine, Metric, TargetState};
+use crate::plugin::{
+    Ask, HostEnv, KvFound, LogLevel, LogLine, LookupAnswer, LookupError, Metric, TargetState,
+};
 
 /// Tables are empty, targets are up, keys are new.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub(super) struct World {
     clock: Clock,
     started: Instant,
     targets: Vec<String>,
+    answers: BTreeMap<Ask, Arc<str>>,
     keys: Mutex<BTreeMap<String, Bytes>>,
     random: AtomicU64,
     /// Whether log lines and metrics are printed.
@@ -26,12 +29,13 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(targets: &[String]) -> Self {
+    pub(super) fn new(targets: &[String], answers: BTreeMap<Ask, Arc<str>>) -> Self {
         let clock = Clock::system();
         Self {
             started: clock.instant(),
             clock,
             targets: targets.to_vec(),
+            answers,
             keys: Mutex::default(),
             random: AtomicU64::new(std::hash::BuildHasher::hash_one(
                 &std::hash::RandomState::new(),
@@ -48,6 +52,15 @@ impl World {
     fn is_loud(&self) -> bool {
         self.loud.load(Ordering::Relaxed)
     }
+}
+
+/// Reads `LOOKUP:KEY=TEXT`.
+pub(super) fn parse_answer(text: &str) -> anyhow::Result<(Ask, Arc<str>)> {
+    let parsed = text.split_once(':').and_then(|(name, rest)| {
+        let (key, answer) = rest.split_once('=')?;
+        Some((Ask { name: name.into(), key: key.into() }, Arc::from(answer)))
+    });
+    parsed.ok_or_else(|| anyhow::anyhow!("--answer {text} is not LOOKUP:KEY=TEXT"))
 }
 
 pub(super) fn host_env(world: &Arc<World>) -> Arc<dyn HostEnv> {
@@ -71,6 +84,15 @@ impl HostEnv for World {
 
     fn lookup_ip(&self, _table: &str, _address: IpAddr) -> Option<Arc<str>> {
         None
+    }
+
+    fn knows_lookup(&self, name: &str) -> bool {
+        self.answers.keys().any(|ask| *ask.name == *name)
+    }
+
+    fn answers(&self, _message: MessageId, asks: &[Ask]) -> Option<Vec<LookupAnswer>> {
+        let answer = |ask| self.answers.get(ask).cloned().ok_or(LookupError::NotFound);
+        Some(asks.iter().map(answer).collect())
     }
 
     fn target(&self, name: &str) -> Option<TargetState> {

@@ -15,7 +15,7 @@ use super::scalar::{Name, Rate, Secret};
 
 mod read;
 
-pub(super) use read::{ALPHABETS, RETRY, TOP};
+pub(super) use read::{ALPHABETS, RETRY, TLS, TOP};
 
 /// One entry of `connectors`.
 #[derive(Debug, Clone, PartialEq)]

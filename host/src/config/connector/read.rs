@@ -88,7 +88,7 @@ static RECONNECT: Schema = Schema {
     ],
 };
 
-static TLS: Schema = Schema {
+pub(in crate::config) static TLS: Schema = Schema {
     about: "Encryption from the first octet; `{}` is enough for a public certificate.",
     keys: &[
         key("ca", Kind::Path, "Authorities, PEM; left out, those of the system."),
@@ -401,7 +401,7 @@ impl Reconnect {
 }
 
 impl ClientTls {
-    fn read(check: &mut Check, section: &Section<'_>) -> Self {
+    pub(in crate::config) fn read(check: &mut Check, section: &Section<'_>) -> Self {
         let tls = Self {
             ca: section.opt_file(check, "ca"),
             cert: section.opt_file(check, "cert"),

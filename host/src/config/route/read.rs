@@ -288,22 +288,17 @@ fn find_files(check: &mut Check, path: &str, place: Place) -> Vec<PathBuf> {
             return Vec::new();
         }
     };
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
+    let listed = match check.list(&folder) {
+        Ok(listed) => listed,
         Err(error) => {
             check.error(place, format!("include: cannot list {}: {error}", folder.display()));
             return Vec::new();
         }
     };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| !name.starts_with('.') && glob.matches(name))
-        })
-        .map(|entry| entry.path())
+    let wanted = |name: &str| !name.starts_with('.') && glob.matches(name);
+    let mut files: Vec<PathBuf> = listed
+        .into_iter()
+        .filter(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(wanted))
         .take(INCLUDES_MAX)
         .collect();
     files.sort();

@@ -37,7 +37,7 @@ async fn start(folder: &tempfile::TempDir, listener: &str) -> App {
     );
     let path = folder.path().join("wirepost.yaml");
     fs::write(&path, text.replace("FOLDER", &at.to_string())).unwrap();
-    App::start(&Options { config: path }, Clock::system()).await.unwrap()
+    App::start(&Options::new(path), Clock::system()).await.unwrap()
 }
 
 /// Says each line and compares the beginning of what comes back; a reply of several lines is its

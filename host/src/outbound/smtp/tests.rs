@@ -51,7 +51,7 @@ impl Host {
             folder.path().join("wirepost.sock").display(),
         );
         fs::write(&path, text).unwrap();
-        let app = App::start(&Options { config: path }, Clock::system()).await.unwrap();
+        let app = App::start(&Options::new(path), Clock::system()).await.unwrap();
         Self { app, folder }
     }
 

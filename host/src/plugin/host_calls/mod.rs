@@ -12,19 +12,26 @@ use super::bindings::wirepost::plugin::types::{self as wit, Error};
 use super::bindings::wirepost::plugin::{
     clock, kv, log, lookup, message_api, metrics, random, receipt_api, tables, targets,
 };
-use super::env::Metric;
+use super::env::{Ask, Metric};
 use super::fault::Fault;
-use super::judgement::Answers;
+use super::judgement::{Answers, SeenReceipt};
 use super::kv::{Bucket, Clocks, expiry};
 use super::limits::{
-    EDITED_HEADER_BYTES_MAX, NEEDLE_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX, RECIPIENTS_MAX,
-    SCAN_BYTES_A_TICK, WORK_BYTES_A_TICK,
+    ASK_KEY_BYTES_MAX, EDITED_HEADER_BYTES_MAX, NEEDLE_BYTES_MAX, NEEDLES_MAX, READ_BYTES_MAX,
+    RECIPIENTS_MAX, SCAN_BYTES_A_TICK, WORK_BYTES_A_TICK,
 };
 use super::session::{Context, Session};
 use super::translate::{
     empty_envelope, envelope, lift, lift_level, lower, lower_part, lower_value, narrow, size,
 };
 use super::verdict;
+
+/// A plugin's hold of the receipt that its call is about.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it within this folder")]
+pub enum ReceiptHandle {}
+
+type Receipt = Resource<ReceiptHandle>;
 
 /// A plugin's hold of a message: its number stands for a message of the session.
 #[derive(Debug)]
@@ -361,10 +368,10 @@ impl kv::Host for Context {
         Ok(session.kv.get(&*session.env, &key).await?)
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Error> {
         let session = self.session()?;
         let expires = expiry(session.now(), ttl_ms);
-        Ok(session.kv.set(&key, value, expires)?)
+        Ok(session.kv.set(&*session.env, &key, value, expires).await?)
     }
 
     async fn set_if_absent(
@@ -453,8 +460,19 @@ impl targets::Host for Context {
 }
 
 impl lookup::Host for Context {
-    fn ask(&mut self, _name: String, _key: String) -> Result<u32, Error> {
-        Err(Error::Unavailable)
+    fn ask(&mut self, name: String, key: String) -> Result<u32, Error> {
+        let session = self.session()?;
+        if key.len() > ASK_KEY_BYTES_MAX {
+            return Err(Error::TooLarge);
+        }
+        // A key of dots alone would lead to another place of a path.
+        if key.bytes().all(|octet| octet == b'.') || key.chars().any(char::is_control) {
+            return Err(Error::Invalid);
+        }
+        if !session.env.knows_lookup(&name) {
+            return Err(Error::NotFound);
+        }
+        session.ask(Ask { name: name.into(), key: key.into() }).ok_or(Error::Exhausted)
     }
 }
 
@@ -486,36 +504,48 @@ impl random::Host for Context {
     }
 }
 
-/// No receipt is handed to a plugin by this host, so nobody can have a handle of one.
 impl receipt_api::Host for Context {}
 
 impl receipt_api::HostReceipt for Context {
-    fn message_id(&mut self, _this: Resource<receipt_api::Receipt>) -> u64 {
-        0
+    fn message_id(&mut self, _this: Receipt) -> u64 {
+        self.receipt().map_or(0, |receipt| receipt.message.as_u64())
     }
 
-    fn recipient(&mut self, _this: Resource<receipt_api::Receipt>) -> wit::Address {
-        wit::Address { value: String::new(), kind: 1, ton: 0, npi: 0 }
+    fn recipient(&mut self, _this: Receipt) -> wit::Address {
+        let empty = || wit::Address { value: String::new(), kind: 1, ton: 0, npi: 0 };
+        self.receipt().map_or_else(empty, |receipt| lower(&receipt.recipient))
     }
 
-    fn target(&mut self, _this: Resource<receipt_api::Receipt>) -> String {
-        String::new()
+    fn target(&mut self, _this: Receipt) -> String {
+        self.receipt().map(|receipt| receipt.target.to_string()).unwrap_or_default()
     }
 
-    fn state(&mut self, _this: Resource<receipt_api::Receipt>) -> u16 {
-        0
+    fn state(&mut self, _this: Receipt) -> u16 {
+        self.receipt().map_or(0, |receipt| u16::from(receipt.state))
     }
 
-    fn meta(&mut self, _this: Resource<receipt_api::Receipt>, _key: String) -> Option<String> {
+    /// The book of receipts keeps no notes of messages.
+    fn meta(&mut self, _this: Receipt, _key: String) -> Option<String> {
         None
     }
 
-    fn field(&mut self, _this: Resource<receipt_api::Receipt>, _key: String) -> wit::Value {
-        wit::Value::None
+    fn field(&mut self, _this: Receipt, key: String) -> wit::Value {
+        let text = self.receipt().and_then(|receipt| match &*key {
+            "receipt.error" => Some(receipt.error.to_string()),
+            "receipt.text" => Some(receipt.text.to_string()),
+            _ => None,
+        });
+        text.filter(|text| !text.is_empty()).map_or(wit::Value::None, wit::Value::Text)
     }
 
-    fn drop(&mut self, _this: Resource<receipt_api::Receipt>) -> wasmtime::Result<()> {
+    fn drop(&mut self, _this: Receipt) -> wasmtime::Result<()> {
         Ok(())
+    }
+}
+
+impl Context {
+    fn receipt(&self) -> Option<&SeenReceipt> {
+        self.session.as_ref()?.receipt.as_ref()
     }
 }
 

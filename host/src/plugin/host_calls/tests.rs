@@ -86,6 +86,8 @@ fn shared() -> Arc<Shared> {
             cpu: Duration::from_millis(50),
             memory_bytes: 16 << 20,
             instances: 1,
+            keys: 100_000,
+            keys_bytes: 64 << 20,
         },
         sha256: None,
     };

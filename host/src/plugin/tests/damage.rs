@@ -45,6 +45,26 @@ fn a_flipped_bit_never_panics() {
     }
 }
 
+/// What the module says about its types is read by recursion; a name that is another may lead it round.
+#[test]
+fn a_flipped_bit_in_a_name_never_panics() {
+    for name in ["trap", "asker"] {
+        let whole = module(name);
+        let word = b"wirepost:plugin";
+        let places = whole.windows(word.len()).enumerate().filter(|(_, octets)| octets == word);
+        let mut tried = 0;
+        for (place, _) in places {
+            for at in [place + 3, place + 12, place + word.len() + 2] {
+                let mut octets = whole.to_vec();
+                octets[at] ^= 1;
+                tried += 1;
+                drop(Module::read(&octets.into(), None));
+            }
+        }
+        assert!(tried > 50, "{name}: {tried}");
+    }
+}
+
 /// Modules that pass the reading go all the way, budgets included.
 #[tokio::test]
 async fn a_module_with_flipped_bits_is_run_or_refused() {

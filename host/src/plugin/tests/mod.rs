@@ -62,6 +62,8 @@ fn config(name: &str, json: &str) -> PluginConfig {
             cpu: Duration::from_secs(10),
             memory_bytes: 32 << 20,
             instances: 8,
+            keys: 100_000,
+            keys_bytes: 64 << 20,
         },
         sha256: None,
     }

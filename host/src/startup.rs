@@ -1,0 +1,149 @@
+//! What to start with: the configuration on disk, or the last good one if that is broken.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::app::StartError;
+use crate::config::{self, CheckOptions, Config, Finding, Loaded, Severity, SourceFile};
+use crate::last_good::{Kept, LastGood};
+use crate::platform::tasks::Tasks;
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The main configuration file.
+    pub config: PathBuf,
+    /// Refuse to start with the last good state where something is broken.
+    pub strict: bool,
+}
+
+impl Options {
+    /// Starts with this file, or with what ran last if it is broken.
+    #[must_use]
+    pub fn new(config: impl Into<PathBuf>) -> Self {
+        Self { config: config.into(), strict: false }
+    }
+}
+
+/// What to start with.
+#[derive(Debug)]
+pub struct Startup {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Its files, as they were read.
+    pub sources: Vec<SourceFile>,
+    /// Why it is not the one on disk.
+    pub stale: Option<Arc<str>>,
+    /// What may take the place of something broken.
+    pub kept: Option<Kept>,
+    /// Where what takes effect is kept.
+    pub last_good: LastGood,
+    main: PathBuf,
+    warnings: Vec<String>,
+}
+
+impl Startup {
+    /// Reads the configuration, or the last good one.
+    ///
+    /// # Errors
+    /// The configuration is broken, and there is no last good one or it may not be used.
+    pub async fn read(options: &Options, tasks: &Tasks) -> Result<Self, StartError> {
+        let options = options.clone();
+        tasks.blocking(move || Self::read_now(&options)).await.map_err(anyhow::Error::from)?
+    }
+
+    fn read_now(options: &Options) -> Result<Self, StartError> {
+        let main = &options.config;
+        let Loaded { config, findings, sources, .. } =
+            config::load(main, CheckOptions { environment: true });
+        if let Some(config) = config {
+            let last_good = LastGood::of(main, &config.spool.place);
+            let mut warnings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            let kept = match last_good.read() {
+                Ok(kept) => kept.filter(|_kept| !options.strict),
+                Err(error) => {
+                    warnings.push(format!("the last good state cannot be read: {error}"));
+                    None
+                }
+            };
+            let (config, main, stale) = (Arc::new(config), main.clone(), None);
+            return Ok(Self { config, sources, stale, kept, last_good, main, warnings });
+        }
+        if options.strict {
+            return Err(StartError::Config(findings));
+        }
+        let last_good = LastGood::of(main, &config::spool_place(main));
+        match last_good.read() {
+            Ok(None) => Err(StartError::Config(findings)),
+            Ok(Some(kept)) => Self::of_kept(main, last_good, kept, &in_short(&findings)),
+            Err(error) => Err(unusable(&in_short(&findings), &error)),
+        }
+    }
+
+    /// The last good configuration, since the one on disk did not do.
+    ///
+    /// # Errors
+    /// There is none, or it does not do either.
+    pub async fn fall_back(self, why: Vec<String>, tasks: &Tasks) -> Result<Self, StartError> {
+        let (None, Some(kept)) = (&self.stale, self.kept) else {
+            return Err(StartError::Plugins(why));
+        };
+        let (main, last_good, why) = (self.main, self.last_good, why.join("; "));
+        tasks
+            .blocking(move || Self::of_kept(&main, last_good, kept, &why))
+            .await
+            .map_err(anyhow::Error::from)?
+    }
+
+    fn of_kept(
+        main: &Path,
+        last_good: LastGood,
+        kept: Kept,
+        why: &str,
+    ) -> Result<Self, StartError> {
+        let sources = kept.sources().map_err(|error| unusable(why, &error))?;
+        let Loaded { config, findings, sources, .. } =
+            config::load_kept(main, sources, CheckOptions { environment: true });
+        let Some(config) = config else { return Err(unusable(why, &in_short(&findings))) };
+        let why = format!("{why}; that of {} runs instead", kept.at());
+        Ok(Self {
+            config: Arc::new(config),
+            sources,
+            stale: Some(why.into()),
+            kept: Some(kept),
+            last_good,
+            main: main.to_path_buf(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Says in the log what an operator should know.
+    pub fn announce(&self) {
+        for warning in &self.warnings {
+            tracing::warn!(event = "config.warning", "{warning}");
+        }
+        if let Some(why) = &self.stale {
+            tracing::error!(event = "config.stale", "the configuration on disk is not used: {why}");
+        }
+    }
+}
+
+/// The first errors, without their snippets.
+fn in_short(findings: &[Finding]) -> String {
+    const SHOWN: usize = 3;
+    let errors: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let shown = errors.iter().take(SHOWN).map(|finding| {
+        let Finding { file, line, column, message, .. } = finding;
+        format!("{}:{line}:{column}: {message}", file.display())
+    });
+    let mut lines: Vec<String> = shown.collect();
+    if errors.len() > SHOWN {
+        lines.push(format!("and {} more", errors.len() - SHOWN));
+    }
+    lines.join("; ")
+}
+
+fn unusable(why: &str, also: &str) -> StartError {
+    StartError::NothingGood { why: why.to_owned(), also: also.to_owned() }
+}
