@@ -412,6 +412,9 @@ fn open_spool(config: &Config) -> Result<Spool, StartError> {
     for damage in &report.corrupt {
         tracing::error!(event = "spool.corrupt", "{damage}; it was set aside, not deleted");
     }
+    if let Some(torn) = &report.torn {
+        tracing::warn!(event = "spool.torn", "{torn}");
+    }
     Ok(spool)
 }
 

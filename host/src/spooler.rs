@@ -11,7 +11,7 @@ use spool::{Batch, CommitError, Entry, Spool};
 use crate::delivery::{Delivery, Queued};
 
 /// The key of the highest id that may have been handed out.
-const HIGH_WATER_KEY: &[u8] = b"ids/high-water";
+pub const HIGH_WATER_KEY: &[u8] = b"ids/high-water";
 /// How far ahead of the clock ids are reserved, so that a reservation is rare.
 pub const RESERVE_AHEAD: Duration = Duration::from_secs(120);
 

@@ -9,6 +9,7 @@ mod questions;
 mod logs;
 mod failure;
 mod crash;
+mod spool;
 mod admission;
 mod reload;
 mod plugins;

@@ -22,7 +22,8 @@ cargo xtask interop           the router beside mail and SMS software of others
 cargo xtask bench [--short]   messages a second, processor time, latencies, where the time goes
 cargo xtask bench --peers     the same beside Postfix and Kannel, and a plugin swapped under load
 cargo xtask soak [ROUNDS]     kills the router under load, again and again
-cargo xtask soak overload [--short]   gives it more than it can carry";
+cargo xtask soak overload [--short]   gives it more than it can carry
+cargo xtask soak storage [CUTS]  cuts the power of the spool's disk, again and again";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         ["soak", "overload"] => overload::run(overload::Size::WHOLE),
         ["soak", "overload", "--short"] => overload::run(overload::Size::SHORT),
         ["hold", port, count] => overload::hold(port, count),
+        ["soak", "storage"] => soak::storage("5000"),
+        ["soak", "storage", cuts] => soak::storage(cuts),
         ["soak", rounds] => soak::run(rounds),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");

@@ -1,6 +1,7 @@
-//! Kills the router under load, again and again, and looks for what was lost.
+//! Kills the router under load, and cuts the power of its disk, again and again, and looks for what
+//! was lost.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::plugins;
 use crate::process::{self, build_host, cargo, found, root};
@@ -23,4 +24,31 @@ pub(crate) fn run(rounds: &str) -> Result<()> {
         .env("WIREPOST_PLUGINS", plugins)
         .current_dir(root());
     process::run(&mut command)
+}
+
+/// Cuts of one recorded history.
+const CUTS_A_SEED: u64 = 1000;
+
+/// Cuts the power of the spool's disk so often, and damages a closed one as often; each thousand with
+/// another seed, which is printed, as is the way to repeat what fails.
+///
+/// # Errors
+/// If something was lost, or the tests do not build.
+pub(crate) fn storage(cuts: &str) -> Result<()> {
+    let mut left: u64 = cuts.parse().context("how many cuts is a number")?;
+    let mut seed = u64::from(std::process::id()) << 8;
+    while left > 0 {
+        let now = left.min(CUTS_A_SEED);
+        let mut command = cargo(&["test", "--package", "wirepost-spool", "--test", "it", "--"]);
+        command.args(["images::", "damage::", "--nocapture", "--test-threads=2"]);
+        command
+            .env("WIREPOST_SPOOL_SEED", seed.to_string())
+            .env("WIREPOST_SPOOL_CUTS", now.to_string())
+            .env("WIREPOST_SPOOL_FLIPS", now.to_string())
+            .current_dir(root());
+        process::run(&mut command)?;
+        left -= now;
+        seed += 1;
+    }
+    Ok(())
 }

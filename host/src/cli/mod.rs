@@ -9,6 +9,7 @@ pub mod trace;
 pub mod events;
 pub mod audit;
 pub mod queue;
+pub mod spool;
 pub mod check;
 pub mod explain;
 pub mod test;
@@ -27,7 +28,9 @@ use clap::{Parser, Subcommand};
 const CONFIG: &str = "wirepost.yaml";
 /// sysexits: the command line is wrong.
 const EX_USAGE: u8 = 64;
-/// sysexits: there is no such message, delivery or target.
+/// sysexits: data is damaged, or does not fit.
+const EX_DATAERR: u8 = 65;
+/// sysexits: there is no such message, delivery, target, spool or file.
 const EX_NOINPUT: u8 = 66;
 /// sysexits: something that is needed is not there.
 const EX_UNAVAILABLE: u8 = 69;
@@ -67,6 +70,9 @@ enum Command {
     /// Show what waits, and do something about it.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Check, show and move what a spool holds that no router has open.
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Explain where the routes send a message.
     Explain(explain::ExplainArgs),
     /// Run the tests of a configuration.
@@ -129,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Events(args) => blocking(events::run(args)),
         Command::Audit(args) => blocking(audit::run(args)),
         Command::Queue(queue) => blocking(queue::run(queue)),
+        Command::Spool(command) => blocking(spool::run(command)),
         Command::Plugin(command) => blocking(plugin::run(command)),
         Command::Send(Send::Smtp(args)) => tool(send::smtp::run(args)),
         Command::Send(Send::Smpp(args)) => tool(send::smpp::run(args)),

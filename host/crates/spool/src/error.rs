@@ -36,6 +36,12 @@ pub enum CommitError {
 /// Why a spool could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// There is none, and none was to be created.
+    #[error("there is no spool in {path}: is that the folder that `spool.path` names?")]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process, or another spool in this one, has it open.
     #[error(
         "the spool {path} is in use{}: stop the other one first",
@@ -47,8 +53,11 @@ pub enum OpenError {
         /// The owner, if it left its process id.
         pid: Option<u32>,
     },
-    /// It was written by a version that this one does not know.
-    #[error("the spool {path} has format {found}, this version reads up to {known}: upgrade")]
+    /// It was written by a version that this one does not know. Nothing was changed.
+    #[error(
+        "the spool {path} has format {found}, this version reads {known}: {}",
+        if found > known { "use a newer version" } else { "open it with an older version first" }
+    )]
     Version {
         /// The spool's directory.
         path: PathBuf,
@@ -57,8 +66,10 @@ pub enum OpenError {
         /// The newest format known.
         known: u32,
     },
-    /// The store's own files are damaged beyond what can be set aside.
-    #[error("the spool {path} is damaged: {reason}")]
+    /// The store's own files are damaged beyond what can be set aside. Nothing was changed.
+    #[error(
+        "the spool {path} is damaged: {reason}; nothing was changed. Keep a copy of the folder, then restore it from a backup, or move it away and start with an empty one; `wirepost spool verify` says what else is wrong with it"
+    )]
     Damaged {
         /// The spool's directory.
         path: PathBuf,

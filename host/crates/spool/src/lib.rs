@@ -16,9 +16,11 @@ mod entry;
 mod error;
 mod index;
 mod options;
+pub mod portable;
 mod spool;
 mod stats;
 mod store;
+mod verify;
 mod writer;
 
 pub use batch::Batch;
@@ -28,4 +30,5 @@ pub use options::{Options, Space, Writing};
 pub use spool::{Commit, Durable, OpenReport, Spool, Sweep};
 pub use stats::{Latency, Stats, TargetStats};
 pub use store::Faults;
+pub use verify::{Finding, Verified};
 pub use writer::Pump;

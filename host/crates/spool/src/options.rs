@@ -29,6 +29,11 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Who writes.
     pub writing: Writing,
+    /// Whether to create a spool where none is.
+    pub create: bool,
+    /// About how much is kept in memory before it is written as a table; a store keeps what it was
+    /// created with.
+    pub memtable_bytes: u64,
 }
 
 /// Who does the writer's work.
@@ -64,6 +69,8 @@ impl Options {
             space: None,
             cache_bytes: 16 * 1024 * 1024,
             writing: Writing::Thread,
+            create: true,
+            memtable_bytes: 8 * 1024 * 1024,
         }
     }
 }
@@ -77,6 +84,8 @@ impl std::fmt::Debug for Options {
             .field("group_bytes_max", &self.group_bytes_max)
             .field("reserve_bytes", &self.reserve_bytes)
             .field("cache_bytes", &self.cache_bytes)
+            .field("create", &self.create)
+            .field("memtable_bytes", &self.memtable_bytes)
             .finish_non_exhaustive()
     }
 }

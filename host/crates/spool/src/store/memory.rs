@@ -123,6 +123,10 @@ impl Store for Memory {
         }))
     }
 
+    fn aside(&self, _limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        Ok(Vec::new())
+    }
+
     fn free_bytes(&self) -> Result<u64, StoreError> {
         Ok(self.faults.free_bytes())
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, Key};
 use crate::error::ReadError;
 
-pub(crate) use disk::open as open_disk;
+pub(crate) use disk::{open as open_disk, record, verify as verify_disk};
 pub use faults::Faults;
 pub(crate) use memory::Memory;
 
@@ -82,6 +82,9 @@ pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<Vec<Key>, ReadError>;
     /// What was noted to expire up to `now_ms`, the longest expired first.
     fn expired_keys(&self, now_ms: u64, limit: usize) -> Result<Vec<Expiry>, ReadError>;
+
+    /// Evidence: keys and records that were set aside.
+    fn aside(&self, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
     /// What the file system has left.
     fn free_bytes(&self) -> Result<u64, StoreError>;

@@ -8,10 +8,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use bytes::Bytes;
 
 use crate::common::{entry, options, wait};
-use wirepost_spool::{Batch, CommitError, Spool};
+use wirepost_spool::{Batch, CommitError, Options, Spool};
 
 /// Set for the child: the directory of its spool.
 const CHILD: &str = "WIREPOST_SPOOL_CHILD";
+/// Set for a child that is to stop by itself after so many commits.
+const COMMITS: &str = "WIREPOST_SPOOL_COMMITS";
 /// Every so often the child commits a body that becomes a file.
 const LARGE_EVERY: u64 = 64;
 
@@ -24,10 +26,13 @@ fn body(id: u64) -> Bytes {
 #[test]
 fn child() {
     let Some(directory) = std::env::var_os(CHILD) else { return };
-    let (spool, _) = Spool::open_fjall(Path::new(&directory), options()).unwrap();
+    // Small tables, so that faults meet the threads that write them, too.
+    let options = Options { memtable_bytes: 64 * 1024, ..options() };
+    let (spool, _) = Spool::open_fjall(Path::new(&directory), options).unwrap();
+    let commits = std::env::var(COMMITS).ok().and_then(|text| text.parse().ok());
     let mut out = std::io::stdout().lock();
     let first = spool.stats().entries + 1;
-    for id in first.. {
+    for id in (first..).take(commits.unwrap_or(usize::MAX)) {
         let mut batch = Batch::new();
         batch.put_body(id, body(id));
         batch.put_entry(entry(id, id, "a", id));
@@ -113,4 +118,51 @@ fn an_io_error_of_a_sync_is_a_refusal_and_what_was_proven_before_is_there() {
         let last = lines.iter().filter_map(|line| acked(line)).max();
         check(place.path(), last.unwrap());
     }
+}
+
+/// What a disk does wrong: the call, the error, and at which call of a thread.
+const FAULTS: [(&str, &str, u64); 12] = [
+    ("fdatasync", "EIO", 2),
+    ("fdatasync", "ENOSPC", 9),
+    ("write", "EIO", 10),
+    ("write", "ENOSPC", 25),
+    ("write", "ENOSPC", 80),
+    ("fsync", "EIO", 3),
+    ("fsync", "EIO", 12),
+    ("rename", "EIO", 1),
+    ("renameat", "EIO", 1),
+    ("openat", "EIO", 60),
+    ("openat", "ENOSPC", 12),
+    ("unlink", "EIO", 1),
+];
+
+/// Whichever call fails, once or for good: the process refuses, or does not even open, or is not
+/// touched by it; and what it had said is there when the disk is well again.
+#[test]
+fn whatever_call_fails_nothing_proven_is_lost() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("whatever_call_fails: skipped, strace is not installed");
+        return;
+    }
+    let mut refused = 0;
+    for (call, error, nth) in FAULTS {
+        let place = tempfile::tempdir().unwrap();
+        let mut last = 0;
+        for when in ["none".to_owned(), nth.to_string(), format!("{nth}+")] {
+            let mut command = Command::new("env");
+            if when != "none" {
+                command = Command::new("strace");
+                command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+                command.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
+            }
+            command.env(COMMITS, "130");
+            let (mut child, out) = start(command, place.path());
+            let lines: Vec<String> = out.lines().map_while(Result::ok).collect();
+            let status = child.wait().unwrap();
+            refused += usize::from(!status.success() || lines.contains(&"poisoned".to_owned()));
+            last = lines.iter().filter_map(|line| acked(line)).max().unwrap_or(last);
+            check(place.path(), last);
+        }
+    }
+    assert!(refused >= FAULTS.len() / 2, "only {refused} runs met their fault");
 }

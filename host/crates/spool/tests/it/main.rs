@@ -1,5 +1,6 @@
 //! The spool's promises, against every implementation.
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "seeds and skips are told")]
 
 mod common;
 mod suite;
@@ -8,3 +9,6 @@ mod faults;
 mod disk;
 mod crash;
 mod totals;
+mod images;
+mod journal;
+mod damage;

@@ -1,6 +1,7 @@
 //! Random histories, replayed against both spools and against a model too simple to be wrong.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::{Place, commit, wait};
@@ -21,10 +22,22 @@ enum Operation {
 enum Action {
     Commit(Vec<Operation>),
     Later(Vec<Operation>),
-    Claim { target: Option<Arc<str>>, before_ms: u64, limit: usize },
+    Claim {
+        targets: Vec<Arc<str>>,
+        before_ms: u64,
+        limit: usize,
+    },
     Release(Vec<u64>),
-    Sweep { now_ms: u64, limit: usize },
+    ReleaseAll,
+    Sweep {
+        now_ms: u64,
+        limit: usize,
+    },
     Reopen,
+    /// Closed while a commit that nobody waits for may not even have been looked at.
+    LaterAndReopen(Vec<Operation>),
+    /// Damage on disk while it is closed.
+    Corrupt(Vec<u64>),
 }
 
 fn targets() -> impl Strategy<Value = Arc<str>> {
@@ -77,9 +90,12 @@ fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![
         5 => operations().prop_map(Action::Commit),
         2 => operations().prop_map(Action::Later),
-        2 => (proptest::option::of(targets()), times(), 0..5_usize)
-            .prop_map(|(target, before_ms, limit)| Action::Claim { target, before_ms, limit }),
+        2 => (proptest::collection::vec(targets(), 0..3), times(), 0..5_usize)
+            .prop_map(|(targets, before_ms, limit)| Action::Claim { targets, before_ms, limit }),
         1 => proptest::collection::vec(1..12_u64, 0..4).prop_map(Action::Release),
+        1 => Just(Action::ReleaseAll),
+        1 => operations().prop_map(Action::LaterAndReopen),
+        1 => proptest::collection::vec(1..12_u64, 1..3).prop_map(Action::Corrupt),
         1 => (times(), 0..4_usize).prop_map(|(now_ms, limit)| Action::Sweep { now_ms, limit }),
         1 => Just(Action::Reopen),
     ]
@@ -91,6 +107,10 @@ struct Model {
     entries: BTreeMap<u64, (Entry, bool)>,
     bodies: BTreeMap<u64, Bytes>,
     keys: BTreeMap<Bytes, Key>,
+    /// Entries that were damaged, and the bodies that their evidence keeps.
+    evidence: BTreeMap<u64, u64>,
+    /// How many of them were found at the last opening.
+    found_corrupt: u64,
 }
 
 impl Model {
@@ -145,13 +165,38 @@ impl Model {
                 }
             }
         }
-        let entries = &self.entries;
-        self.bodies.retain(|id, _| entries.values().any(|(entry, _)| entry.body == *id));
+        let Self { entries, evidence, .. } = self;
+        self.bodies.retain(|id, _| {
+            let needed = entries.values().any(|(entry, _)| entry.body == *id);
+            needed || evidence.values().any(|body| body == id)
+        });
     }
 
-    fn claim(&mut self, target: Option<&Arc<str>>, before_ms: u64, limit: usize) -> Vec<Entry> {
+    fn reopened(&mut self) {
+        self.found_corrupt = 0;
+        for (_, claimed) in self.entries.values_mut() {
+            *claimed = false;
+        }
+    }
+
+    /// Of these entries, those that can be damaged: each once.
+    fn corrupt(&mut self, ids: &[u64]) -> Vec<u64> {
+        let mut damaged = Vec::new();
+        for id in ids {
+            if !self.evidence.contains_key(id)
+                && let Some((entry, _)) = self.entries.remove(id)
+            {
+                self.evidence.insert(*id, entry.body);
+                damaged.push(*id);
+            }
+        }
+        damaged
+    }
+
+    fn claim(&mut self, targets: &[Arc<str>], before_ms: u64, limit: usize) -> Vec<Entry> {
         let free = self.entries.values().filter(|(entry, claimed)| {
-            !claimed && entry.due_ms < before_ms && target.is_none_or(|t| *t == entry.target)
+            let meant = targets.is_empty() || targets.contains(&entry.target);
+            !claimed && entry.due_ms < before_ms && meant
         });
         let mut due: Vec<Entry> = free.map(|(entry, _)| entry.clone()).collect();
         due.sort_by_key(|entry| (entry.due_ms, entry.id));
@@ -189,17 +234,25 @@ impl Model {
             let expect = self.sorted(|e| (0, e.id), |e| e.state == state);
             assert_eq!(walk(spool, &Index::State(state)), expect);
         }
-        let expect = self.sorted(|e| (e.expires_ms, e.id), |e| e.expires_ms <= 10);
-        assert_eq!(spool.expired(10, 100).unwrap(), expect);
-        let waiting = self.entries.values().filter(|(_, claimed)| !claimed);
-        assert_eq!(spool.next_due_ms(&[]), waiting.map(|(entry, _)| entry.due_ms).min());
+        for now_ms in [0, 10, NEVER_MS - 1] {
+            let expect = self.sorted(|e| (e.expires_ms, e.id), |e| e.expires_ms <= now_ms);
+            assert_eq!(spool.expired(now_ms, 100).unwrap(), expect);
+        }
+        for targets in [&[][..], &["a".into()], &["b".into(), "c".into()]] {
+            let waiting = self.entries.values().filter(|(entry, claimed)| {
+                !claimed && (targets.is_empty() || targets.contains(&entry.target))
+            });
+            assert_eq!(spool.next_due_ms(targets), waiting.map(|(entry, _)| entry.due_ms).min());
+        }
         let keys: Vec<Key> = self.keys.values().cloned().collect();
         assert_eq!(spool.keys_with_prefix(b"", None, 100).unwrap(), keys);
         assert_eq!(spool.find(b"a").unwrap(), self.keys.get(&b"a"[..]).map(|k| k.value.clone()));
         let stats = spool.stats();
         assert_eq!(stats.entries, self.entries.len() as u64);
         assert_eq!(stats.bodies, self.bodies.len() as u64);
-        assert_eq!(stats.corrupt, 0);
+        assert_eq!(stats.corrupt, self.found_corrupt);
+        let aside = spool.aside(100).unwrap();
+        assert_eq!(aside.len(), self.evidence.len());
     }
 }
 
@@ -239,10 +292,13 @@ fn replay(mut place: Place, actions: &[Action]) {
                 let _proof = wait(spool.flush()).unwrap();
                 model.apply(operations);
             }
-            Action::Claim { target, before_ms, limit } => {
-                let targets: Vec<Arc<str>> = target.iter().cloned().collect();
-                let got = spool.claim(&lease, &targets, *before_ms, *limit).unwrap();
-                assert_eq!(got, model.claim(target.as_ref(), *before_ms, *limit));
+            Action::Claim { targets, before_ms, limit } => {
+                let got = spool.claim(&lease, targets, *before_ms, *limit).unwrap();
+                assert_eq!(got, model.claim(targets, *before_ms, *limit));
+            }
+            Action::ReleaseAll => {
+                spool.release_all(&lease);
+                model.entries.values_mut().for_each(|(_, claimed)| *claimed = false);
             }
             Action::Release(ids) => {
                 spool.release(&lease, ids);
@@ -258,18 +314,36 @@ fn replay(mut place: Place, actions: &[Action]) {
                 let swept = sweep_all(&spool, *now_ms, *limit);
                 assert_eq!(swept, before - model.keys.len());
             }
-            Action::Reopen => {
-                let _proof = wait(spool.flush()).unwrap();
+            Action::Reopen | Action::LaterAndReopen(_) | Action::Corrupt(_) => {
+                if let Action::LaterAndReopen(operations) = action {
+                    spool.commit_later(model.batch(operations, &lease)).unwrap();
+                    model.apply(operations);
+                }
                 drop(spool);
+                model.reopened();
+                if let (Action::Corrupt(ids), Place::Disk(place)) = (action, &place) {
+                    let damaged = model.corrupt(ids);
+                    model.found_corrupt = damaged.len() as u64;
+                    damage(place.path(), &damaged);
+                }
                 spool = place.open();
                 lease = spool.lease(1);
-                for (_, claimed) in model.entries.values_mut() {
-                    *claimed = false;
-                }
             }
         }
         model.check(&spool);
     }
+}
+
+/// Damages entries in the database underneath.
+fn damage(path: &Path, ids: &[u64]) {
+    let database = fjall::Database::builder(path.join("db")).open().unwrap();
+    let entries = database.keyspace("entries", fjall::KeyspaceCreateOptions::default).unwrap();
+    for id in ids {
+        let mut record = entries.get(id.to_be_bytes()).unwrap().unwrap().to_vec();
+        *record.last_mut().unwrap() ^= 1;
+        entries.insert(id.to_be_bytes(), record).unwrap();
+    }
+    database.persist(fjall::PersistMode::SyncAll).unwrap();
 }
 
 proptest! {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Owner only: bodies are other people's mail.
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 /// Owner only, as for the files.
 pub(super) const DIRECTORY_MODE: u32 = 0o700;
 /// The end of the name of a file that is not complete yet.
@@ -80,8 +80,9 @@ impl BodyFiles {
         File::open(&self.directory)?.sync_all()
     }
 
-    pub(super) fn read(&self, id: u64) -> io::Result<Vec<u8>> {
-        fs::read(self.path(id))
+    /// Reads a file of this length and with this checksum.
+    pub(super) fn read(&self, id: u64, len: u64, crc: u32) -> Result<Vec<u8>, Misfit> {
+        check(&self.path(id), len, crc)
     }
 
     /// Notes that a body is forgotten, if it is a file at all.
@@ -116,6 +117,39 @@ impl BodyFiles {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a body cannot be had from its file.
+#[derive(Debug)]
+pub(super) enum Misfit {
+    /// The file is not what its record says.
+    Damaged(&'static str),
+    /// It could not be read.
+    Io(io::Error),
+}
+
+impl From<Misfit> for String {
+    fn from(misfit: Misfit) -> Self {
+        match misfit {
+            Misfit::Damaged(reason) => reason.to_owned(),
+            Misfit::Io(error) => error.to_string(),
+        }
+    }
+}
+
+/// Reads a file that should have this length and this checksum.
+pub(super) fn check(path: &Path, len: u64, crc: u32) -> Result<Vec<u8>, Misfit> {
+    let content = fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Misfit::Damaged("its file is missing"),
+        _ => Misfit::Io(error),
+    })?;
+    if u64::try_from(content.len()) != Ok(len) {
+        return Err(Misfit::Damaged("its file has another length"));
+    }
+    if crc32fast::hash(&content) != crc {
+        return Err(Misfit::Damaged("the checksum of its file does not match"));
+    }
+    Ok(content)
 }
 
 fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -1,17 +1,26 @@
 //! The store on disk: fjall for records, files for large bodies. See `FORMAT.md`.
 
 mod open;
-mod record;
+mod layout;
+mod journal;
+mod migrate;
+mod witness;
+pub(crate) mod record;
 mod files;
 mod lock;
+mod guard;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use fjall::{Database, OwnedWriteBatch, PersistMode};
+use fjall::{Database, OwnedWriteBatch, PersistMode, Slice};
 
 use self::files::BodyFiles;
+use self::guard::guarded;
+use self::journal::{MARK_KEY, Mark};
 use self::lock::DirectoryLock;
 use self::open::Spaces;
 use super::{Between, Changes, Expiry, Store, StoreError};
@@ -19,6 +28,7 @@ use crate::entry::{Entry, Key, NEVER_MS};
 use crate::error::ReadError;
 
 pub(crate) use open::open;
+pub(crate) use verify::verify;
 
 /// Bodies longer than this are files of their own.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -29,6 +39,10 @@ pub(crate) struct Disk {
     database: Database,
     spaces: Spaces,
     files: BodyFiles,
+    /// The last group written, and the last one synced.
+    mark: Mutex<Mark>,
+    /// The last group written before the opening.
+    opened_at: u64,
     _lock: DirectoryLock,
 }
 
@@ -92,42 +106,67 @@ impl Disk {
         }
     }
 
-    fn put_aside(&self, changes: &Changes, batch: &mut OwnedWriteBatch) -> Result<(), StoreError> {
+    fn put_aside(&self, changes: &Changes, batch: &mut OwnedWriteBatch) {
         for id in &changes.aside {
             let key = id.to_be_bytes();
-            let evidence = self.spaces.entries.get(key).map_err(|error| broken("read", &error))?;
-            if let Some(evidence) = evidence {
+            // What the database itself cannot read stays where it is.
+            if let Ok(Some(evidence)) = self.spaces.entries.get(key) {
                 batch.insert(&self.spaces.corrupt, key, evidence);
                 batch.remove(&self.spaces.entries, key);
             }
         }
+    }
+
+    fn commit(&self, mut batch: OwnedWriteBatch, sync: bool) -> Result<(), StoreError> {
+        let mut last = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Mark { group: last.group + 1, ..*last };
+        batch.insert(&self.spaces.meta, MARK_KEY, next.encode());
+        let batch = batch.durability(sync.then_some(PersistMode::SyncData));
+        batch.commit().map_err(|error| broken("write", &error))?;
+        last.group = next.group;
+        if sync {
+            last.synced = next.group;
+        }
         Ok(())
     }
 
+    /// The last group of a store that is closed says that all before it is synced.
+    fn write_last(&self) -> Result<(), StoreError> {
+        let last = || *self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if last().group > self.opened_at {
+            self.commit(self.database.batch(), true)?;
+        }
+        self.database.persist(PersistMode::SyncAll).map_err(|error| broken("sync", &error))?;
+        witness::write(&self.path, last()).map_err(|error| broken("note the last group", &error))
+    }
+
+    fn read(&self, space: Space, key: &[u8]) -> Result<Option<Slice>, ReadError> {
+        let records = match space {
+            Space::Entries => &self.spaces.entries,
+            Space::Bodies => &self.spaces.bodies,
+            Space::Keys => &self.spaces.keys,
+        };
+        let read = || records.get(key).map_err(|error| unread(space, key, &error));
+        guarded(read, ReadError::Io)
+    }
+
     fn read_file(&self, id: u64, len: u64, crc: u32) -> Result<Bytes, ReadError> {
-        let corrupt = |reason| ReadError::Corrupt { what: "body", id: id.to_string(), reason };
-        let content = self.files.read(id).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => corrupt("its file is missing"),
-            _ => ReadError::Io(error.to_string()),
+        let content = self.files.read(id, len, crc).map_err(|misfit| match misfit {
+            files::Misfit::Damaged(reason) => {
+                ReadError::Corrupt { what: "body", id: id.to_string(), reason }
+            }
+            files::Misfit::Io(error) => ReadError::Io(error.to_string()),
         })?;
-        if u64::try_from(content.len()) != Ok(len) {
-            return Err(corrupt("its file has another length"));
-        }
-        if crc32fast::hash(&content) != crc {
-            return Err(corrupt("the checksum of its file does not match"));
-        }
         Ok(content.into())
     }
 }
 
-impl Store for Disk {
-    fn write(&self, changes: &Changes, sync: bool) -> Result<(), StoreError> {
+impl Disk {
+    fn write_group(&self, changes: &Changes, sync: bool) -> Result<(), StoreError> {
         self.write_files(changes)?;
-        let durability = sync.then_some(PersistMode::SyncData);
         let operations = changes.entries.len() + changes.bodies.len() + 2 * changes.keys.len();
-        let batch = OwnedWriteBatch::with_capacity(self.database.clone(), operations);
-        let mut batch = batch.durability(durability);
-        self.put_aside(changes, &mut batch)?;
+        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), operations + 1);
+        self.put_aside(changes, &mut batch);
         self.put_bodies(changes, &mut batch);
         for (id, entry) in &changes.entries {
             let key = id.to_be_bytes();
@@ -139,7 +178,7 @@ impl Store for Disk {
             }
         }
         self.put_keys(changes, &mut batch);
-        batch.commit().map_err(|error| broken("write", &error))?;
+        self.commit(batch, sync)?;
         for (id, body) in &changes.bodies {
             if body.as_ref().is_none_or(|body| body.len() <= INLINE_BYTES_MAX) {
                 self.files.doom(*id);
@@ -150,20 +189,34 @@ impl Store for Disk {
         }
         Ok(())
     }
+}
+
+impl Store for Disk {
+    fn write(&self, changes: &Changes, sync: bool) -> Result<(), StoreError> {
+        guarded(|| self.write_group(changes, sync), StoreError::Broken)
+    }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.database.persist(PersistMode::SyncData).map_err(|error| broken("sync", &error))?;
+        let persist = || {
+            let persisted = self.database.persist(PersistMode::SyncData);
+            persisted.map_err(|error| broken("sync", &error))
+        };
+        guarded(persist, StoreError::Broken)?;
+        {
+            let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+            mark.synced = mark.group;
+        }
         self.files.remove_doomed();
         Ok(())
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        self.database.persist(PersistMode::SyncAll).map_err(|error| broken("sync", &error))
+        guarded(|| self.write_last(), StoreError::Broken)
     }
 
     fn entry(&self, id: u64) -> Result<Option<Entry>, ReadError> {
-        let found = self.spaces.entries.get(id.to_be_bytes()).map_err(|error| unread(&error))?;
-        let decode = |record: fjall::UserValue| {
+        let found = self.read(Space::Entries, &id.to_be_bytes())?;
+        let decode = |record: Slice| {
             record::decode_entry(id, &record).map_err(|reason| ReadError::Corrupt {
                 what: "entry",
                 id: id.to_string(),
@@ -174,23 +227,25 @@ impl Store for Disk {
     }
 
     fn entries_between(&self, first: u64, last: u64) -> Result<Between, ReadError> {
-        let mut found = Between::new();
-        for pair in self.spaces.entries.range(first.to_be_bytes()..=last.to_be_bytes()) {
-            let (key, record) = pair.into_inner().map_err(|error| unread(&error))?;
-            let Ok(id) = <[u8; 8]>::try_from(&*key).map(u64::from_be_bytes) else { continue };
-            let entry = record::decode_entry(id, &record).map_err(|reason| ReadError::Corrupt {
-                what: "entry",
-                id: id.to_string(),
-                reason,
-            });
-            found.push((id, entry));
-        }
-        Ok(found)
+        let read = || {
+            let mut found = Between::new();
+            for pair in self.spaces.entries.range(first.to_be_bytes()..=last.to_be_bytes()) {
+                let (key, record) = pair
+                    .into_inner()
+                    .map_err(|error| unread(Space::Entries, &first.to_be_bytes(), &error))?;
+                let Ok(id) = <[u8; 8]>::try_from(&*key).map(u64::from_be_bytes) else { continue };
+                let entry = record::decode_entry(id, &record).map_err(|reason| {
+                    ReadError::Corrupt { what: "entry", id: id.to_string(), reason }
+                });
+                found.push((id, entry));
+            }
+            Ok(found)
+        };
+        guarded(read, ReadError::Io)
     }
 
     fn body(&self, id: u64) -> Result<Option<Bytes>, ReadError> {
-        let found = self.spaces.bodies.get(id.to_be_bytes()).map_err(|error| unread(&error))?;
-        let Some(record) = found else { return Ok(None) };
+        let Some(record) = self.read(Space::Bodies, &id.to_be_bytes())? else { return Ok(None) };
         match record::decode_body(id, &record) {
             Ok(record::Body::Inline(content)) => Ok(Some(content)),
             Ok(record::Body::File { len, crc }) => self.read_file(id, len, crc).map(Some),
@@ -199,7 +254,7 @@ impl Store for Disk {
     }
 
     fn find(&self, key: &[u8]) -> Result<Option<Key>, ReadError> {
-        let found = self.spaces.keys.get(key).map_err(|error| unread(&error))?;
+        let found = self.read(Space::Keys, key)?;
         found.map(|record| decode_key(key, &record)).transpose()
     }
 
@@ -214,34 +269,53 @@ impl Store for Disk {
             Some(after) if after >= prefix => Excluded(after),
             _ => Included(prefix),
         };
-        let mut page = Vec::new();
-        for pair in self.spaces.keys.range::<&[u8], _>((from, Unbounded)).take(limit) {
-            let (key, record) = pair.into_inner().map_err(|error| unread(&error))?;
-            if !key.starts_with(prefix) {
-                break;
+        let read = || {
+            let mut page = Vec::new();
+            for pair in self.spaces.keys.range::<&[u8], _>((from, Unbounded)).take(limit) {
+                let (key, record) =
+                    pair.into_inner().map_err(|error| unread(Space::Keys, prefix, &error))?;
+                if !key.starts_with(prefix) {
+                    break;
+                }
+                page.push(decode_key(&key, &record)?);
             }
-            page.push(decode_key(&key, &record)?);
-        }
-        Ok(page)
+            Ok(page)
+        };
+        guarded(read, ReadError::Io)
     }
 
     fn expired_keys(&self, now_ms: u64, limit: usize) -> Result<Vec<Expiry>, ReadError> {
-        let mut notes = Vec::new();
-        let past = self.spaces.expiry.range(..now_ms.saturating_add(1).to_be_bytes());
-        for pair in past.take(limit) {
-            let note = pair.key().map_err(|error| unread(&error))?;
-            let Some((expires_ms, key)) = note.split_first_chunk::<8>() else { continue };
-            let expires_ms = u64::from_be_bytes(*expires_ms);
-            // What cannot be read is no longer swept: it stays where it can be looked at.
-            let now = match self.find(key) {
-                Ok(found) => found.map(|found| found.expires_ms),
-                Err(ReadError::Corrupt { .. }) => None,
-                Err(error @ ReadError::Io(_)) => return Err(error),
-            };
-            let current = now == Some(expires_ms);
-            notes.push(Expiry { expires_ms, key: Bytes::copy_from_slice(key), current });
-        }
-        Ok(notes)
+        let read = || {
+            let past = self.spaces.expiry.range(..now_ms.saturating_add(1).to_be_bytes());
+            let notes = past.take(limit).map(|pair| {
+                let note = pair.key().map_err(|error| ReadError::Io(error.to_string()))?;
+                let Some((expires_ms, key)) = note.split_first_chunk::<8>() else {
+                    return Ok(None);
+                };
+                let expires_ms = u64::from_be_bytes(*expires_ms);
+                // What cannot be read is no longer swept: it stays where it can be looked at.
+                let now = match self.find(key) {
+                    Ok(found) => found.map(|found| found.expires_ms),
+                    Err(ReadError::Corrupt { .. }) => None,
+                    Err(error @ ReadError::Io(_)) => return Err(error),
+                };
+                let current = now == Some(expires_ms);
+                Ok(Some(Expiry { expires_ms, key: Bytes::copy_from_slice(key), current }))
+            });
+            notes.filter_map(Result::transpose).collect()
+        };
+        guarded(read, ReadError::Io)
+    }
+
+    fn aside(&self, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let read = || {
+            let records = self.spaces.corrupt.iter().take(limit).map(|pair| {
+                let (key, record) = pair.into_inner()?;
+                Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&record)))
+            });
+            records.collect::<fjall::Result<_>>().map_err(|error| ReadError::Io(error.to_string()))
+        };
+        guarded(read, ReadError::Io)
     }
 
     fn free_bytes(&self) -> Result<u64, StoreError> {
@@ -261,13 +335,58 @@ fn expiry_key(expires_ms: u64, key: &[u8]) -> Vec<u8> {
 
 fn decode_key(key: &[u8], record: &[u8]) -> Result<Key, ReadError> {
     record::decode_key(key, record).map_err(|reason| {
-        let id = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = Space::Keys.name_of(key);
         ReadError::Corrupt { what: "key", id, reason }
     })
 }
 
-fn unread(error: &fjall::Error) -> ReadError {
-    ReadError::Io(error.to_string())
+/// Where a record is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Space {
+    Entries,
+    Bodies,
+    Keys,
+}
+
+impl Space {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Entries => "entry",
+            Self::Bodies => "body",
+            Self::Keys => "key",
+        }
+    }
+
+    /// Ids as numbers, keys in hexadecimal.
+    fn name_of(self, key: &[u8]) -> String {
+        match (self, <[u8; 8]>::try_from(key)) {
+            (Self::Entries | Self::Bodies, Ok(id)) => u64::from_be_bytes(id).to_string(),
+            _ => key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+/// A damaged block concerns what is in it; anything else concerns the disk.
+fn unread(space: Space, key: &[u8], error: &fjall::Error) -> ReadError {
+    use fjall::LsmError::{
+        ChecksumMismatch, Decompress, InvalidHeader, InvalidTag, InvalidTrailer,
+    };
+    let block_damaged = matches!(
+        error,
+        fjall::Error::Storage(
+            ChecksumMismatch { .. }
+                | Decompress(_)
+                | InvalidHeader(_)
+                | InvalidTag(_)
+                | InvalidTrailer
+        )
+    );
+    if block_damaged {
+        let reason = "its block in a table of the database is damaged";
+        ReadError::Corrupt { what: space.what(), id: space.name_of(key), reason }
+    } else {
+        ReadError::Io(error.to_string())
+    }
 }
 
 fn broken(doing: &str, error: &dyn std::error::Error) -> StoreError {

@@ -1,25 +1,25 @@
 //! Opening a directory: lock it, check its format, rebuild the index, set aside what is corrupt.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
 };
 
 use super::files::{BodyFiles, DIRECTORY_MODE};
+use super::guard::guarded;
+use super::journal::{self, Mark, Trouble};
 use super::lock::DirectoryLock;
-use super::{Disk, record};
+use super::witness::{self, Witness};
+use super::{Disk, layout, migrate, record};
 use crate::error::OpenError;
 use crate::index::{Columnar, TOTAL_PREFIX, restored};
 use crate::options::Options;
 use crate::spool::OpenReport;
 
-/// The format of the whole directory; a newer one is not touched.
-const FORMAT: u32 = 1;
-/// Under this key in `meta`.
-const FORMAT_KEY: &str = "format";
 /// What the journals may take before the oldest is folded into tables.
 const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Tables kept open.
@@ -38,22 +38,119 @@ pub(crate) fn open(
     options: &Options,
 ) -> Result<(Disk, Columnar, OpenReport), OpenError> {
     let io = |doing| move |source| OpenError::Io { doing, path: path.to_owned(), source };
+    if !options.create && !path.join("db").is_dir() {
+        return Err(OpenError::Missing { path: path.to_owned() });
+    }
     let mut directory = DirBuilder::new();
     directory.recursive(true).mode(DIRECTORY_MODE).create(path).map_err(io("create"))?;
     let lock = DirectoryLock::take(path)?;
-    let (database, spaces) = open_database(path, options)?;
-    check_format(path, &database, &spaces.meta)?;
     let mut report = OpenReport::default();
-    let index = load(path, &database, &spaces, &mut report)?;
+    let (database, spaces, mark) = open_database(path, options, &mut report)?;
+    let index = guard(path, || load(path, &database, &spaces, &mut report))?;
     let bodies = path.join("bodies");
     let (files, orphans_removed) =
         BodyFiles::open(bodies, |id| index.needs(id) > 0).map_err(io("sweep the bodies of"))?;
     report.orphans_removed = orphans_removed;
-    // The names just made, `bodies` and `db`, must outlive a power cut.
-    let synced = File::open(path).and_then(|directory| directory.sync_all());
-    synced.map_err(io("sync the directory"))?;
-    let disk = Disk { path: path.to_owned(), database, spaces, files, _lock: lock };
+    // This makes the name of `bodies` durable as well.
+    witness::write(path, mark).map_err(io("note how far it has come in"))?;
+    let opened_at = mark.group;
+    let mark = Mutex::new(mark);
+    let disk =
+        Disk { path: path.to_owned(), database, spaces, files, mark, opened_at, _lock: lock };
     Ok((disk, index, report))
+}
+
+/// Opens the database under the lock, with all that has to be looked at before and brought up to
+/// date after; says where its groups stand.
+pub(super) fn open_database(
+    path: &Path,
+    options: &Options,
+    report: &mut OpenReport,
+) -> Result<(Database, Spaces, Mark), OpenError> {
+    let db = path.join("db");
+    let witness = Witness::read(path).map_err(|source| io_error("read", path, source))?;
+    if !db.try_exists().map_err(|source| io_error("look for", &db, source))? {
+        if let Some(witness) = witness {
+            return Err(behind(path, witness, 0));
+        }
+        create(path, options)?;
+    }
+    look_before(path, &db, report)?;
+    guard(path, || {
+        let (database, spaces) = open_fjall(&db, options).map_err(|error| refusal(path, error))?;
+        let mark = spaces.meta.get(journal::MARK_KEY).map_err(|error| refusal(path, error))?;
+        let mark = mark.and_then(|bytes| Mark::decode(&bytes));
+        if let Some(witness) = witness.filter(|witness| !witness.agrees(mark)) {
+            return Err(behind(path, witness, mark.map_or(0, |mark| mark.group)));
+        }
+        migrate::bring_up_to_date(path, &database, &spaces.meta)?;
+        let mark = mark.unwrap_or_else(Mark::first);
+        // fjall has synced the journal that it goes on with.
+        Ok((database, spaces, Mark { synced: mark.group, ..mark }))
+    })
+}
+
+fn behind(path: &Path, witness: Witness, found: u64) -> OpenError {
+    let reason = format!(
+        "{}: groups up to {} were written, and only those up to {found} are there: a journal, or the end of one, is gone",
+        path.join("db").display(),
+        witness.group,
+    );
+    damaged(path, reason)
+}
+
+/// Makes the database under another name, so that a crash meanwhile leaves nothing half made.
+fn create(path: &Path, options: &Options) -> Result<(), OpenError> {
+    let unfinished = path.join("db.new");
+    if unfinished.try_exists().map_err(|source| io_error("look for", &unfinished, source))? {
+        fs::remove_dir_all(&unfinished)
+            .map_err(|source| io_error("remove what a crash left of", &unfinished, source))?;
+    }
+    guard(path, || {
+        let (database, spaces) =
+            open_fjall(&unfinished, options).map_err(|error| refusal(path, error))?;
+        migrate::stamp(path, &database, &spaces.meta)
+    })?;
+    let whole = sync_names(&unfinished)
+        .and_then(|()| fs::rename(&unfinished, path.join("db")))
+        .and_then(|()| File::open(path)?.sync_all());
+    whole.map_err(|source| io_error("create", &path.join("db"), source))
+}
+
+/// Makes every name below a folder durable; the database has synced the files.
+fn sync_names(folder: &Path) -> std::io::Result<()> {
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        if file.file_type()?.is_dir() {
+            sync_names(&file.path())?;
+        }
+    }
+    File::open(folder)?.sync_all()
+}
+
+/// What would be lost if the database cleared it away is found here, and nothing is touched.
+pub(super) fn look_before(
+    path: &Path,
+    db: &Path,
+    report: &mut OpenReport,
+) -> Result<(), OpenError> {
+    layout::check(db).map_err(|missing| {
+        damaged(path, format!("{}: {}", missing.file.display(), missing.reason))
+    })?;
+    let checked = journal::check(db).map_err(|trouble| match trouble {
+        Trouble::Damaged { journal, at, reason } => damaged(
+            path,
+            format!("{} cannot be read from byte {at} on, and {reason}", journal.display()),
+        ),
+        Trouble::Io(path, source) => OpenError::Io { doing: "read", path, source },
+    })?;
+    if let Some(torn) = checked.torn {
+        let kept = torn
+            .set_aside(path)
+            .map_err(|source| io_error("set aside the torn end of the journal of", path, source))?;
+        report.torn = Some(format!("{}; they are kept in {}", torn.describe(), kept.display()));
+    }
+    Ok(())
 }
 
 /// The key spaces of the database.
@@ -66,60 +163,40 @@ pub(super) struct Spaces {
     pub(super) corrupt: Keyspace,
 }
 
-fn open_database(path: &Path, options: &Options) -> Result<(Database, Spaces), OpenError> {
-    let fail = |error: fjall::Error| refusal(path, error);
-    let database = Database::builder(path.join("db"))
+fn open_fjall(db: &Path, options: &Options) -> fjall::Result<(Database, Spaces)> {
+    let database = Database::builder(db)
         .cache_size(options.cache_bytes)
         .max_cached_files(Some(OPEN_FILES_MAX))
         .max_journaling_size(JOURNAL_BYTES_MAX)
         .journal_compression(CompressionType::None)
         .manual_journal_persist(true)
         .worker_threads(WORKERS)
-        .open()
-        .map_err(fail)?;
+        .open()?;
     // Most of what is asked for is there, and most of it is written and removed soon: a memtable
     // of some seconds' traffic keeps short-lived records out of the tables.
-    let options = |memtable_bytes: u64| {
+    let memtable = |parts: u64| {
         KeyspaceCreateOptions::default()
-            .max_memtable_size(memtable_bytes)
+            .max_memtable_size(options.memtable_bytes.saturating_mul(parts) / 8)
             .expect_point_read_hits(true)
             .manual_journal_persist(true)
     };
-    let space =
-        |name: &str, memtable_bytes: u64| database.keyspace(name, || options(memtable_bytes));
+    let space = |name: &str, parts: u64| database.keyspace(name, || memtable(parts));
     // Bodies apart from their keys: a drained backlog gives its space back without being copied.
     let apart = KvSeparationOptions::default()
         .compression(CompressionType::None)
         .separation_threshold(APART_BYTES_MIN)
         .file_target_size(16 * MIB);
-    let bodies = || options(16 * MIB).with_kv_separation(Some(apart));
+    let bodies = || memtable(16).with_kv_separation(Some(apart));
     let spaces = Spaces {
-        meta: space("meta", MIB).map_err(fail)?,
-        entries: space("entries", 8 * MIB).map_err(fail)?,
-        bodies: database.keyspace("bodies", bodies).map_err(fail)?,
-        keys: space("keys", 8 * MIB).map_err(fail)?,
-        expiry: space("expiry", 4 * MIB).map_err(fail)?,
-        corrupt: space("corrupt", MIB).map_err(fail)?,
+        // The first one: marks are found by its number.
+        meta: space("meta", 4)?,
+        entries: space("entries", 8)?,
+        bodies: database.keyspace("bodies", bodies)?,
+        keys: space("keys", 8)?,
+        expiry: space("expiry", 4)?,
+        corrupt: space("corrupt", 1)?,
     };
     Ok((database, spaces))
-}
-
-fn check_format(path: &Path, database: &Database, meta: &Keyspace) -> Result<(), OpenError> {
-    let fail = |error: fjall::Error| refusal(path, error);
-    let Some(found) = meta.get(FORMAT_KEY).map_err(fail)? else {
-        let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(meta, FORMAT_KEY, FORMAT.to_be_bytes().to_vec());
-        return batch.commit().map_err(fail);
-    };
-    let Ok(found) = <[u8; 4]>::try_from(&*found).map(u32::from_be_bytes) else {
-        let reason = "its format cannot be read".to_owned();
-        return Err(OpenError::Damaged { path: path.to_owned(), reason });
-    };
-    if found == FORMAT {
-        Ok(())
-    } else {
-        Err(OpenError::Version { path: path.to_owned(), found, known: FORMAT })
-    }
 }
 
 /// Rebuilds the index from the entries.
@@ -186,11 +263,25 @@ fn load_totals(
 }
 
 /// Says in our words why fjall does not open.
-fn refusal(path: &Path, error: fjall::Error) -> OpenError {
-    let path = PathBuf::from(path);
+pub(super) fn refusal(path: &Path, error: fjall::Error) -> OpenError {
     match error {
-        fjall::Error::Locked => OpenError::Locked { path, pid: None },
-        fjall::Error::Io(source) => OpenError::Io { doing: "open", path, source },
-        other => OpenError::Damaged { path, reason: other.to_string() },
+        fjall::Error::Locked => OpenError::Locked { path: PathBuf::from(path), pid: None },
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+            io_error("open", path, source)
+        }
+        other => damaged(path, format!("{}: {other}", path.join("db").display())),
     }
+}
+
+pub(super) fn damaged(path: &Path, reason: String) -> OpenError {
+    OpenError::Damaged { path: path.to_owned(), reason }
+}
+
+fn io_error(doing: &'static str, path: &Path, source: std::io::Error) -> OpenError {
+    OpenError::Io { doing, path: path.to_owned(), source }
+}
+
+/// fjall panics on some kinds of damage; that is a refusal like any other.
+fn guard<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    guarded(work, |panic| damaged(path, format!("{}: {panic}", path.join("db").display())))
 }

@@ -21,18 +21,18 @@ const COLUMNS_BYTES: usize = 8 + 8 + 8 + 2 + 2;
 const IN_FILE: u8 = 1;
 
 /// What does not fit, for [`crate::ReadError::Corrupt`].
-pub(super) type Misfit = &'static str;
+pub(crate) type Misfit = &'static str;
 
 /// Where a body's content is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Here.
     Inline(Bytes),
     /// In a file of its own, of this length and with this checksum.
     File { len: u64, crc: u32 },
 }
 
-pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+pub(crate) fn encode_entry(entry: &Entry) -> Vec<u8> {
     let names = entry.target.len() + entry.account.len();
     let mut out = Vec::with_capacity(HEADER_BYTES + COLUMNS_BYTES + names + entry.bytes.len());
     out.extend_from_slice(&[VERSION, entry.state, entry.priority, 0, 0, 0, 0, 0]);
@@ -50,7 +50,7 @@ pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_entry(id: u64, record: &[u8]) -> Result<Entry, Misfit> {
+pub(crate) fn decode_entry(id: u64, record: &[u8]) -> Result<Entry, Misfit> {
     let mut rest = open(&id.to_be_bytes(), record)?;
     let body = take_u64(&mut rest)?;
     let due_ms = take_u64(&mut rest)?;
@@ -65,11 +65,11 @@ pub(super) fn decode_entry(id: u64, record: &[u8]) -> Result<Entry, Misfit> {
 }
 
 /// The body of an entry whose record does not hold together, if it is still to be seen.
-pub(super) fn guess_body(record: &[u8]) -> Option<u64> {
+pub(crate) fn guess_body(record: &[u8]) -> Option<u64> {
     take_u64(&mut record.get(HEADER_BYTES..)?).ok()
 }
 
-pub(super) fn encode_body(id: u64, content: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_body(id: u64, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + content.len());
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0, 0, 0, 0]);
     out.extend_from_slice(content);
@@ -78,7 +78,7 @@ pub(super) fn encode_body(id: u64, content: &[u8]) -> Vec<u8> {
 }
 
 /// The record of a body whose content is a file.
-pub(super) fn encode_body_file(id: u64, content: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_body_file(id: u64, content: &[u8]) -> Vec<u8> {
     let mut out = vec![VERSION, IN_FILE, 0, 0, 0, 0, 0, 0];
     let len = u64::try_from(content.len()).unwrap_or(u64::MAX);
     out.extend_from_slice(&len.to_be_bytes());
@@ -87,7 +87,7 @@ pub(super) fn encode_body_file(id: u64, content: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_body(id: u64, record: &[u8]) -> Result<Body, Misfit> {
+pub(crate) fn decode_body(id: u64, record: &[u8]) -> Result<Body, Misfit> {
     let mut rest = open(&id.to_be_bytes(), record)?;
     match flag(record, 1) {
         0 => Ok(Body::Inline(Bytes::copy_from_slice(rest))),
@@ -96,7 +96,7 @@ pub(super) fn decode_body(id: u64, record: &[u8]) -> Result<Body, Misfit> {
     }
 }
 
-pub(super) fn encode_key(key: &Key) -> Vec<u8> {
+pub(crate) fn encode_key(key: &Key) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + 8 + key.value.len());
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0, 0, 0, 0]);
     out.extend_from_slice(&key.expires_ms.to_be_bytes());
@@ -105,7 +105,7 @@ pub(super) fn encode_key(key: &Key) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_key(key: &[u8], record: &[u8]) -> Result<Key, Misfit> {
+pub(crate) fn decode_key(key: &[u8], record: &[u8]) -> Result<Key, Misfit> {
     let mut rest = open(key, record)?;
     let expires_ms = take_u64(&mut rest)?;
     let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(rest));
