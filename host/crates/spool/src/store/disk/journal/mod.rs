@@ -68,13 +68,11 @@ pub(super) fn check(db: &Path) -> Result<Checked, Trouble> {
     let mut checked = Checked::default();
     let mut torn: Option<Torn> = None;
     for journal in journals {
-        let before = checked.groups;
-        let end = read(&journal, &mut checked)?;
-        if let Some(torn) = torn.filter(|_| checked.groups > before || end.is_some()) {
+        if let Some(torn) = torn {
             let reason = "a later journal was begun, which is done when all before is synced";
             return Err(damaged(torn, reason.to_owned()));
         }
-        torn = end;
+        torn = read(&journal, &mut checked)?;
     }
     if let Some(torn) = &torn
         && let Some(later) = later_that_knows(torn, checked.last)?
