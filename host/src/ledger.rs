@@ -30,6 +30,8 @@ pub const REMOVED: &str = "removed";
 
 /// The door of what the spool held before there was a ledger.
 const FOUND: &str = "@found";
+/// The door of what `wirepost spool import` added.
+pub const IMPORTED: &str = "@import";
 
 /// The books at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

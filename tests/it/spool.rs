@@ -124,6 +124,8 @@ async fn what_was_exported_is_delivered_by_the_router_that_imports_it() {
     fs::write(place.join("wirepost.yaml"), config(relay.address, smsc.address, ROUTES)).unwrap();
     let world = World::start_in(folder).await;
     world.wait_empty().await;
+    let ledger = world.app().router.ledger();
+    assert!(ledger.is_balanced(), "{ledger:?}");
     let mails = relay.mails();
     let reached: usize = mails.iter().map(|mail| mail.recipients.len()).sum();
     assert_eq!(reached, 6);

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use crate::entry::{Entry, Key};
+use crate::index::TOTAL_PREFIX;
 use crate::options::Options;
 use crate::store::record::{self, Body};
 
@@ -50,6 +51,12 @@ pub struct Counts {
     pub bodies: u64,
     /// Keyed values.
     pub keys: u64,
+}
+
+/// Whether a key means something in another spool. Totals do not: each spool counts its own.
+#[must_use]
+pub fn is_portable(key: &[u8]) -> bool {
+    !key.starts_with(TOTAL_PREFIX)
 }
 
 /// Why a stream cannot be read.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use spool::portable::{Counts, Part, Writer};
+use spool::portable::{Counts, Part, Writer, is_portable};
 use spool::{NO_BODY, ReadError, Spool};
 
 use super::filter::Filter;
@@ -165,7 +165,7 @@ fn write_keys(
         };
         let Some(last) = page.last() else { return Ok(Vec::new()) };
         after = Some(last.key.clone());
-        for key in page {
+        for key in page.into_iter().filter(|key| is_portable(&key.key)) {
             writer.write(&Part::Key(key)).map_err(&failed)?;
         }
     }

@@ -5,15 +5,17 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use message::{MessageId, record};
 use serde_json::json;
-use spool::portable::{Counts, Part, PortableError, Reader};
+use spool::portable::{Counts, Part, PortableError, Reader, is_portable};
 use spool::{Batch, Commit, Key, NEVER_MS, Spool};
 
 use super::{Folder, ToolError, open};
 use crate::cli::control::{say, say_json};
+use crate::ledger;
 use crate::spooler::HIGH_WATER_KEY;
 
 /// Bytes on their way to the disk at the same time.
@@ -74,7 +76,9 @@ async fn add_all(args: &ImportArgs, path: &Path, spool: &Spool) -> Result<Counts
         return Err(ToolError::Refused(refusal(path, &in_the_way)));
     }
     let mut adding = Adding { path, waiting: VecDeque::new(), waiting_bytes: 0 };
-    let mut high = stored_high(spool).map_err(|error| ToolError::Read(path.to_owned(), error))?;
+    let unread = |error| ToolError::Read(path.to_owned(), error);
+    let mut high = stored_high(spool).map_err(unread)?;
+    let door: Arc<str> = Arc::from(ledger::IMPORTED);
     let mut second = reader(&args.file)?;
     while let Some(part) = next(&args.file, &mut second)? {
         let mut batch = Batch::new();
@@ -83,13 +87,20 @@ async fn add_all(args: &ImportArgs, path: &Path, spool: &Spool) -> Result<Counts
                 if let Some((id, content)) = body {
                     batch.put_body(id, content);
                 }
+                let mut born = 0;
                 for entry in entries {
                     high = high.max(entry.id);
+                    let there = spool.entry(entry.id).map_err(unread)?;
+                    born += u64::from(there.is_none());
                     batch.put_entry(entry);
                 }
+                batch.count(ledger::BORN, &door, born);
             }
             Part::Key(key) if *key.key == *HIGH_WATER_KEY => high = high.max(mark(&key.value)),
-            Part::Key(Key { key, value, expires_ms }) => batch.put_key(key, value, expires_ms),
+            Part::Key(Key { key, value, expires_ms }) if is_portable(&key) => {
+                batch.put_key(key, value, expires_ms);
+            }
+            Part::Key(_) => {}
         }
         adding.commit(spool, batch).await?;
     }
