@@ -106,9 +106,7 @@ fn next_secret(text: &str, from: usize) -> Option<Found> {
             let before = at.checked_sub(1).and_then(|before| bytes.get(before)).copied();
             let length = number(rest);
             let after = bytes.get(at + length.1).copied();
-            let is_word =
-                |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-            let alone = !is_word(before) && !is_word(after);
+            let alone = !before.is_some_and(is_word) && !after.is_some_and(is_word);
             if DIGITS.contains(&length.0) && alone {
                 return Some(Found::Number(at, at + length.1));
             }
@@ -141,6 +139,9 @@ fn number(text: &[u8]) -> (usize, usize) {
             }
         } else if plus && b" -.()/".contains(&byte) && at == length {
             before_gap = Some((digits, length));
+        } else if let Some(shorter) = before_gap.filter(|_| is_word(byte) && at == length) {
+            // A word that begins with digits follows.
+            return shorter;
         } else {
             break;
         }
@@ -162,6 +163,10 @@ fn mailbox(text: &[u8]) -> Option<usize> {
     let is_hash = length >= 8 && domain.iter().all(u8::is_ascii_hexdigit);
     let length = length - trailing;
     (length > 0 && !is_hash).then_some(local + 1 + length)
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_'
 }
 
 /// What may stand before the `@` (RFC 5322 §3.2.3), but for what often stands around addresses.
@@ -201,6 +206,7 @@ mod tests {
         check("numbers 0612345678 and 0712345679.", "numbers ~..78 and ~..79.");
         check("é33612345678é", "é~..78é");
         check("+33612345678 1234567890", "~..78 ~..90");
+        check("+33612345678 0A", "~..78 0A");
     }
 
     #[test]
