@@ -207,8 +207,9 @@ impl Work {
     /// Does what follows from the commit.
     pub(super) fn act(self, router: &Router) {
         let now = router.clock.now();
-        router.push(self.pushes, now);
+        // Before it can be delivered, so that no end is told before its beginning.
         router.journal.record(self.events);
+        router.push(self.pushes, now);
         self.claims.into_iter().for_each(Claims::committed);
     }
 }
