@@ -81,7 +81,16 @@ struct Slot {
 enum Place {
     Ready,
     Scheduled,
+    /// It had its turn, and its tokens of the rate.
     InFlight,
+    /// It was taken out without either; whether it was scheduled.
+    Withdrawn(bool),
+}
+
+impl Place {
+    const fn waits(self) -> bool {
+        matches!(self, Self::Ready | Self::Scheduled)
+    }
 }
 
 /// What [`Queue::take`] hands out.
@@ -226,7 +235,7 @@ impl Queue {
             }
             group.get_or_insert((account, slot.body));
             lanes.go(account, slot.cost);
-            taken.push(self.begin(id));
+            taken.push(self.begin(id, Place::InFlight));
         }
         if let Some(first) = taken.first()
             && self.breaker.is_half_open()
@@ -239,9 +248,11 @@ impl Queue {
 
     /// A delivery in flight came to its end here.
     pub fn finish(&mut self, id: MessageId) {
-        self.end_flight(id);
+        let was_out = self.end_flight(id).is_some();
         let Some(slot) = self.slots.remove(&id) else { return };
-        self.unplace(id, slot);
+        if !was_out {
+            self.unplace(id, slot);
+        }
         self.ways.leave(slot.way);
         self.reasons.leave(slot.why);
         drop(self.loaded.take(id));
@@ -253,15 +264,25 @@ impl Queue {
         self.push(queued, now);
     }
 
-    /// A delivery that was not tried keeps its place, and its account its turn.
+    /// A delivery that was not tried keeps its place or its time, and its account its turn.
     pub fn give_back(&mut self, queued: Box<Queued>) {
         let id = queued.delivery.id;
         let Some(slot) = self.end_flight(id) else { return };
-        if let Some(rate) = &mut self.rate {
+        if slot.place == Place::Withdrawn(true) {
+            self.slots.entry(id).and_modify(|slot| slot.place = Place::Scheduled);
+            self.scheduled.insert((Timestamp::from_ms(slot.key), id));
+            return;
+        }
+        let had_turn = slot.place == Place::InFlight;
+        if let Some(rate) = self.rate.as_mut().filter(|_| had_turn) {
             rate.put_back(u32::from(slot.cost));
         }
         if let Some(lanes) = lanes(&mut self.ready, slot.priority) {
-            lanes.put_back(slot.account, slot.key, id, slot.cost);
+            if had_turn {
+                lanes.put_back(slot.account, slot.key, id, slot.cost);
+            } else {
+                lanes.insert(slot.account, slot.key, id);
+            }
         }
         self.loaded.keep(queued);
     }
@@ -308,17 +329,11 @@ impl Queue {
     /// Takes a delivery out of its place, whatever it waits for; none if it is unknown or in flight.
     pub fn withdraw(&mut self, id: MessageId) -> Option<Taken> {
         let slot = *self.slots.get(&id)?;
-        if slot.place == Place::InFlight {
+        if !slot.place.waits() {
             return None;
         }
         self.unplace(id, slot);
-        if slot.place == Place::Scheduled {
-            // Should it be given back it is ready, behind the others.
-            self.order += 1;
-            let order = self.order;
-            self.slots.entry(id).and_modify(|slot| slot.key = order);
-        }
-        Some(self.begin(id))
+        Some(self.begin(id, Place::Withdrawn(slot.place == Place::Scheduled)))
     }
 
     /// Deliveries that wait and that can go to another target, for those whose list of targets is
@@ -332,7 +347,7 @@ impl Queue {
         {
             at = Some(id);
             let likes = usable.get(usize::from(slot.way)).copied().unwrap_or(false);
-            if likes && slot.place != Place::InFlight {
+            if likes && slot.place.waits() {
                 found.push(id);
                 if found.len() == max {
                     break;
@@ -400,7 +415,7 @@ impl Queue {
     /// The ids of what waits here and is not in flight, at most `max`.
     #[must_use]
     pub fn waiting_ids(&self, max: usize) -> Vec<MessageId> {
-        let waiting = self.slots.iter().filter(|(_, slot)| slot.place != Place::InFlight);
+        let waiting = self.slots.iter().filter(|(_, slot)| slot.place.waits());
         waiting.map(|(&id, _)| id).take(max).collect()
     }
 
@@ -517,32 +532,33 @@ impl Queue {
         }
     }
 
-    /// A slot that is in no place goes in flight.
-    fn begin(&mut self, id: MessageId) -> Taken {
+    /// A slot that is in no place goes out.
+    fn begin(&mut self, id: MessageId, place: Place) -> Taken {
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.place = Place::InFlight;
+            slot.place = place;
             self.in_flight += 1;
         }
         self.loaded.take(id).map_or(Taken::Stored(id), Taken::Loaded)
     }
 
-    /// A delivery in flight comes back; its slot is in no place, and counts as ready, afterwards. None
-    /// if it was not in flight. The target has its next probe even if this one said nothing about it.
+    /// A delivery in flight comes back: its slot as it was; afterwards it is in no place, and counts as
+    /// ready. None if it was not in flight. The target has its next probe even if this one said nothing about it.
     fn end_flight(&mut self, id: MessageId) -> Option<Slot> {
-        let slot = self.slots.get_mut(&id).filter(|slot| slot.place == Place::InFlight)?;
+        let slot = self.slots.get_mut(&id).filter(|slot| !slot.place.waits())?;
+        let before = *slot;
         slot.place = Place::Ready;
         self.in_flight -= 1;
         if self.probe == Some(id) {
             self.probe = None;
             self.breaker.forget_probe();
         }
-        Some(*slot)
+        Some(before)
     }
 
     /// Takes a slot out of what is ready or scheduled.
     fn unplace(&mut self, id: MessageId, slot: Slot) {
         match slot.place {
-            Place::InFlight => {}
+            Place::InFlight | Place::Withdrawn(_) => {}
             Place::Scheduled => {
                 self.scheduled.remove(&(Timestamp::from_ms(slot.key), id));
             }

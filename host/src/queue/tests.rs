@@ -393,3 +393,26 @@ fn what_an_account_gets_keeps_its_order_whether_receipt_or_message() {
     }
     assert_eq!(ids(&queue.take(t(0), 10)), (1..=10).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_is_taken_out_and_put_back_wins_neither_tokens_nor_turns() {
+    let rate = TokenBucket::new(1.0, 1, t(0));
+    let mut queue = Queue::new(&Arc::from("t"), Some(rate), Arc::default());
+    for n in 1..=3 {
+        queue.push(of(if n == 1 { "a" } else { "b" }, n), t(0));
+    }
+    assert_eq!(ids(&queue.take(t(0), 5)), [1]);
+    for _ in 0..5 {
+        let Some(Taken::Loaded(item)) = queue.withdraw(id(2)) else { panic!("it waits") };
+        assert!(queue.withdraw(id(2)).is_none(), "it is out");
+        queue.give_back(item);
+    }
+    assert!(queue.take(t(0), 5).is_empty(), "the rate has no token");
+    let mut later = of("b", 4);
+    later.delivery.due = t(9000);
+    queue.push(later, t(0));
+    let Some(Taken::Loaded(item)) = queue.withdraw(id(4)) else { panic!("it waits") };
+    queue.give_back(item);
+    assert_eq!(queue.scheduled(), 1, "what has its time keeps it");
+    assert_eq!(ids(&queue.take(t(1001), 5)), [2]);
+}
