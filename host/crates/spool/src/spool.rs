@@ -187,8 +187,8 @@ impl Spool {
     }
 
     /// Writes a batch that nobody waits for: soon visible to reads, synced with the next commit
-    /// or [`Options::lazy_max`] later. A crash before that undoes it. If space runs out meanwhile
-    /// it is dropped and counted.
+    /// or [`Options::lazy_max`] later. A crash before that undoes it. It may use the reserve, and
+    /// what finds no room at all is tried again with what comes next, in its order.
     ///
     /// # Errors
     /// [`CommitError::Busy`], [`CommitError::Poisoned`] or [`CommitError::Closed`]; nothing of

@@ -61,17 +61,36 @@ pub(crate) struct Writer {
     unsynced_since: Option<Instant>,
     bytes_since_check: usize,
     groups_since_check: u32,
+    /// Batches that nobody waits for and that found no room: they go first, with whatever comes next.
+    put_off: Vec<Batch>,
+}
+
+/// What was taken, sorted out.
+#[derive(Debug, Default)]
+struct Gathered {
+    group: Group,
+    owed: Owed,
+    notes: Vec<Expiry>,
+    /// Batches of the group that nobody waits for.
+    lazy: Vec<Batch>,
 }
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         // The first group asks for the space.
-        Self { core, unsynced_since: None, bytes_since_check: usize::MAX, groups_since_check: 0 }
+        Self {
+            core,
+            unsynced_since: None,
+            bytes_since_check: usize::MAX,
+            groups_since_check: 0,
+            put_off: Vec::new(),
+        }
     }
 
     /// Works until the spool is closed and all that waited is done.
     pub(crate) fn run(mut self) {
         while self.turn(self.patience()) {}
+        self.work(Vec::new());
         self.sync_late();
         let core = Arc::clone(&self.core);
         if core.poisoned.get().is_none()
@@ -85,14 +104,23 @@ impl Writer {
     fn turn(&mut self, patience: Option<Duration>) -> bool {
         match self.core.room.take(patience) {
             Taken::Works(works) => self.work(works),
-            Taken::Nothing => self.sync_late(),
+            Taken::Nothing => {
+                self.work(Vec::new());
+                self.sync_late();
+            }
             Taken::Closed => return false,
         }
         true
     }
 
-    /// How long it may wait before what is unsynced has to be synced.
+    /// How long it may wait for more: until what is unsynced has to be synced, or what found no room
+    /// is tried again.
     fn patience(&self) -> Option<Duration> {
+        let again = (!self.put_off.is_empty()).then_some(self.core.options.lazy_max);
+        self.sync_patience().into_iter().chain(again).min()
+    }
+
+    fn sync_patience(&self) -> Option<Duration> {
         let since = self.unsynced_since?;
         let waited = (self.core.options.clock)().saturating_duration_since(since);
         Some(self.core.options.lazy_max.saturating_sub(waited))
@@ -102,9 +130,11 @@ impl Writer {
     fn work(&mut self, works: Vec<Work>) {
         let group_bytes_max = self.core.options.group_bytes_max;
         let mut works = works.into_iter().peekable();
-        while works.peek().is_some() {
-            let mut taken = Vec::new();
-            let mut bytes: usize = 0;
+        let mut again = !self.put_off.is_empty();
+        while std::mem::take(&mut again) || works.peek().is_some() {
+            // Before whatever was asked for after them, whichever group that is in.
+            let mut taken: Vec<Work> = self.put_off.drain(..).map(Work::Later).collect();
+            let mut bytes: usize = taken.iter().map(size_bytes).sum();
             while bytes < group_bytes_max
                 && let Some(work) = works.next()
             {
@@ -118,7 +148,7 @@ impl Writer {
 
     /// A steady stream of unsynced groups must not postpone their sync for ever.
     fn keep_the_promise(&mut self) {
-        if self.patience() == Some(Duration::ZERO) {
+        if self.sync_patience() == Some(Duration::ZERO) {
             self.sync_late();
         }
     }
@@ -126,7 +156,7 @@ impl Writer {
     fn write_group(&mut self, works: Vec<Work>, bytes: usize) {
         let core = Arc::clone(&self.core);
         self.check_space(bytes);
-        let (mut group, owed, notes) = self.gather(works);
+        let Gathered { mut group, owed, notes, lazy } = self.gather(works);
         let totals = {
             // Nobody but this thread changes it: what is read here still holds below.
             group.totals(&core.index.read().unwrap_or_else(PoisonError::into_inner))
@@ -139,23 +169,30 @@ impl Writer {
             let mut index = core.index.write().unwrap_or_else(PoisonError::into_inner);
             group.apply(&mut index, totals);
             Counters::add(&core.counters.corrupt, count(changes.aside.len()));
+            Counters::add(&core.counters.lazy_commits, count(lazy.len()));
+        } else if matches!(result, Err(CommitError::Full { .. })) {
+            self.put_off(lazy);
         }
         self.answer(owed, &result);
     }
 
     /// Sorts out what of it is to be written, and who is owed an answer then.
-    fn gather(&self, works: Vec<Work>) -> (Group, Owed, Vec<Expiry>) {
+    fn gather(&self, works: Vec<Work>) -> Gathered {
         let core = &self.core;
         let index = core.index.read().unwrap_or_else(PoisonError::into_inner);
-        let (mut group, mut owed, mut notes) = (Group::default(), Owed::default(), Vec::new());
+        let Gathered { mut group, mut owed, mut notes, mut lazy } = Gathered::default();
         for work in works {
             match work {
-                Work::Commit(batch, answer) => match self.admit(&mut group, batch, &index) {
-                    Ok(()) => owed.commits.push(answer),
-                    Err(refusal) => tell(answer, Err(refusal)),
-                },
-                Work::Later(batch) => match self.admit(&mut group, batch, &index) {
-                    Ok(()) => Counters::add(&core.counters.lazy_commits, 1),
+                Work::Commit(batch, answer) => {
+                    let admitted = self.has_room(&batch).and_then(|()| group.add(batch, &index));
+                    match admitted {
+                        Ok(()) => owed.commits.push(answer),
+                        Err(refusal) => tell(answer, Err(refusal)),
+                    }
+                }
+                // It tells of what happened, which no lack of space undoes: the reserve is for it.
+                Work::Later(batch) => match group.add(batch.clone(), &index) {
+                    Ok(()) => lazy.push(batch),
                     Err(_) => Counters::add(&core.counters.lazy_refused, 1),
                 },
                 Work::Flush(answer) => owed.flushes.push(answer),
@@ -171,11 +208,25 @@ impl Writer {
                 }
             }
         }
-        (group, owed, notes)
+        Gathered { group, owed, notes, lazy }
     }
 
-    /// Whether there is room for the batch and it makes sense; if so it joins the group.
-    fn admit(&self, group: &mut Group, batch: Batch, index: &Columnar) -> Result<(), CommitError> {
+    /// Keeps batches that nobody waits for until there is room, as many as may wait for the disk.
+    fn put_off(&mut self, lazy: Vec<Batch>) {
+        let bytes_max = self.core.options.waiting_bytes_max;
+        let mut bytes: usize = self.put_off.iter().map(Batch::size_bytes).sum();
+        for batch in lazy {
+            bytes = bytes.saturating_add(batch.size_bytes());
+            if bytes > bytes_max {
+                Counters::add(&self.core.counters.lazy_refused, 1);
+            } else {
+                self.put_off.push(batch);
+            }
+        }
+    }
+
+    /// Whether there is room for a batch that somebody waits for.
+    fn has_room(&self, batch: &Batch) -> Result<(), CommitError> {
         if let Some(refusal) = self.core.refusal() {
             return Err(refusal);
         }
@@ -190,7 +241,7 @@ impl Writer {
         if free_bytes < reserve_bytes {
             return Err(CommitError::Full { free_bytes, reserve_bytes });
         }
-        group.add(batch, index)
+        Ok(())
     }
 
     fn write(&mut self, changes: &Changes, sync: bool) -> Result<(), CommitError> {

@@ -91,6 +91,26 @@ fn a_flush_proves_all_that_went_before() {
     assert_eq!(spool.body(1).unwrap().unwrap(), "later");
 }
 
+/// What tells of something that has happened is not lost with the group that found no room.
+#[test]
+fn a_batch_that_nobody_waits_for_is_tried_again_on_a_full_disk() {
+    let options = || Options { writing: Writing::Pump, ..options() };
+    let (spool, faults) = Spool::open_memory_with_faults(options()).unwrap();
+    let pump = spool.pump().unwrap();
+    let mut stored = spool.commit(message(1, b"a"));
+    assert!(pump.work());
+    assert!(look(&mut stored).unwrap().is_ok());
+    spool.commit_later(remove(1)).unwrap();
+    let mut refused = spool.commit(message(2, b"b"));
+    faults.refuse_next_write();
+    assert!(pump.work());
+    assert!(matches!(look(&mut refused), Some(Err(CommitError::Full { .. }))));
+    assert_eq!(spool.stats().entries, 1);
+    assert!(pump.patience().is_some(), "it is tried again without anything new");
+    assert!(pump.work());
+    assert_eq!((spool.stats().entries, spool.stats().lazy_refused), (0, 0));
+}
+
 /// What a simulation needs: nothing is written before it says so, and closing still finishes.
 #[test]
 fn a_pumped_spool_writes_when_it_is_told_to() {
