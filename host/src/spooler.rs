@@ -135,12 +135,13 @@ impl Ids {
         Ok(ids)
     }
 
-    /// Moves the mark to [`RESERVE_AHEAD`] after `now`. Called every half of that.
+    /// Moves the mark to [`RESERVE_AHEAD`] after `now`, and never back: after starts in quick
+    /// succession ids run ahead of the clock. Called every half of that.
     ///
     /// # Errors
     /// [`CommitError`]; ids go on below the old mark.
     pub async fn reserve(&self, spool: &Spool, now: Timestamp) -> Result<(), CommitError> {
-        let mark = now.after(RESERVE_AHEAD);
+        let mark = now.after(RESERVE_AHEAD).max(self.mark());
         let high = IdSource::new(message::id::NODE_MAX, MessageId::from_u64(0))
             .next(mark.after(Duration::from_secs(1)));
         let mut batch = Batch::new();
@@ -154,10 +155,38 @@ impl Ids {
         Ok(())
     }
 
+    fn mark(&self) -> Timestamp {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
     /// The next id. If the clock runs ahead of the mark, ids stay below it.
     pub fn next(&self, now: Timestamp) -> MessageId {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let now = now.min(source.1);
         source.0.next(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_id_comes_twice_however_often_it_starts() {
+        let spool = Spool::open_memory(spool::Options::new(|| {
+            crate::platform::clock::Clock::system().instant()
+        }));
+        let (spool, now) = (spool.unwrap(), Timestamp::from_ms(1_800_000_000_000));
+        let mut last = MessageId::from_u64(0);
+        for _ in 0..5 {
+            let ids = Ids::open(&spool, 1, now).await.unwrap();
+            for _ in 0..3 {
+                let id = ids.next(now);
+                assert!(id > last, "{id} after {last}");
+                last = id;
+                // The sweep's, by a clock that is behind the ids.
+                ids.reserve(&spool, now).await.unwrap();
+            }
+        }
     }
 }
