@@ -135,6 +135,16 @@ pub enum Match {
     Unknown,
 }
 
+/// What the book's memory said before something was written: taken back if the commit fails, so that
+/// a receipt that comes again is no repetition.
+#[derive(Debug, Default)]
+#[must_use = "the commit may fail"]
+pub struct Undo {
+    entry: Option<(Bytes, Entry)>,
+    fold: Option<(Bytes, Option<Fold>)>,
+    parked: Option<(Bytes, Option<Receipt>)>,
+}
+
 /// The book.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -233,16 +243,37 @@ impl Book {
         spool: &Spool,
         (target, id): (&str, &str),
         keep: Keep,
-    ) -> Result<Option<Entry>, spool::ReadError> {
+    ) -> Result<Option<(Entry, Undo)>, spool::ReadError> {
         let mut memory = self.lock();
         let key = book_key(target, id);
         let Some(mut entry) = memory.look_up(spool, &key)?.filter(|entry| !entry.done) else {
             return Ok(None);
         };
+        let undo = Undo { entry: Some((key.clone(), entry.clone())), ..Undo::default() };
         (entry.told, entry.done) = (Some(UNKNOWN), true);
         put(batch, &key, &entry, keep.book_until);
         memory.remember(key, entry.clone());
-        Ok(Some(entry))
+        Ok(Some((entry, undo)))
+    }
+
+    /// The commit of what was written failed: the memory says again what it said before.
+    pub fn undo(&self, undos: impl DoubleEndedIterator<Item = Undo>) {
+        let mut memory = self.lock();
+        for Undo { entry, fold, parked } in undos.rev() {
+            if let Some((key, entry)) = entry {
+                memory.remember(key, entry);
+            }
+            match fold {
+                Some((key, Some(fold))) => drop(memory.folds.insert(key, fold)),
+                Some((key, None)) => drop(memory.folds.remove(&key)),
+                None => {}
+            }
+            match parked {
+                Some((key, Some(receipt))) => drop(memory.parked.insert(key, receipt)),
+                Some((key, None)) => drop(memory.parked.remove(&key)),
+                None => {}
+            }
+        }
     }
 
     /// Finds the message of a receipt and says what it means; what must be remembered goes into
@@ -257,18 +288,18 @@ impl Book {
         target: &str,
         receipt: Receipt,
         keep: Keep,
-    ) -> Result<Match, spool::ReadError> {
+    ) -> Result<(Match, Undo), spool::ReadError> {
         let mut memory = self.lock();
         if let Some((id, entry)) = memory.find(spool, target, &receipt.remote)? {
             return memory.apply(batch, spool, (book_key(target, &id), entry), receipt, keep);
         }
         if memory.parked.len() >= PARKED_MAX {
-            return Ok(Match::Unknown);
+            return Ok((Match::Unknown, Undo::default()));
         }
         let key = parked_key(target, &remote_id::canonical(&receipt.remote));
         put(batch, &key, &receipt, keep.parked_until);
-        memory.parked.insert(key, receipt);
-        Ok(Match::Parked)
+        let before = memory.parked.insert(key.clone(), receipt);
+        Ok((Match::Parked, Undo { parked: Some((key, before)), ..Undo::default() }))
     }
 
     /// Forgets parked receipts whose keys the spool has swept.
@@ -365,38 +396,40 @@ impl Memory {
         (key, mut entry): (Bytes, Entry),
         mut receipt: Receipt,
         keep: Keep,
-    ) -> Result<Match, spool::ReadError> {
+    ) -> Result<(Match, Undo), spool::ReadError> {
         if entry.done {
-            return Ok(Match::Repeated(Box::new(entry), receipt));
+            return Ok((Match::Repeated(Box::new(entry), receipt), Undo::default()));
         }
+        let mut undo = Undo { entry: Some((key.clone(), entry.clone())), ..Undo::default() };
         if !receipt.is_final() {
             if entry.told.replace(receipt.state) == Some(receipt.state) {
-                return Ok(Match::Repeated(Box::new(entry), receipt));
+                return Ok((Match::Repeated(Box::new(entry), receipt), Undo::default()));
             }
             put(batch, &key, &entry, keep.book_until);
             self.remember(key, entry.clone());
             let first_part = entry.part.0 == 0;
             let (entry, told) = (Box::new(entry), receipt);
-            return Ok(if first_part {
-                Match::Tell(entry, told)
-            } else {
-                Match::Part(entry, told)
-            });
+            let found =
+                if first_part { Match::Tell(entry, told) } else { Match::Part(entry, told) };
+            return Ok((found, undo));
         }
+        let fold_key = Bytes::from(format!("f/{}", entry.delivery));
+        let known = self.folds.get(&fold_key).cloned();
+        let stored = match &known {
+            None if entry.part.1 > 1 => spool.find(&fold_key)?,
+            _ => None,
+        };
+        // Nothing fails from here on.
         (entry.told, entry.done) = (Some(receipt.state), true);
         put(batch, &key, &entry, keep.done_until);
         self.remember(key, entry.clone());
         if entry.part.1 <= 1 {
-            return Ok(Match::Tell(Box::new(entry), receipt));
+            return Ok((Match::Tell(Box::new(entry), receipt), undo));
         }
-        let fold_key = Bytes::from(format!("f/{}", entry.delivery));
-        let mut fold = match self.folds.remove(&fold_key) {
-            Some(fold) => fold,
-            None => spool
-                .find(&fold_key)?
-                .and_then(|bytes| record::decode(&bytes).ok())
-                .unwrap_or_default(),
-        };
+        self.folds.remove(&fold_key);
+        undo.fold = Some((fold_key.clone(), known.clone()));
+        let stored = || stored.and_then(|bytes| record::decode(&bytes).ok());
+        let mut fold: Fold = known.or_else(stored).unwrap_or_default();
         fold.states.resize(usize::from(entry.part.1), 0);
         if let Some(state) = fold.states.get_mut(usize::from(entry.part.0)) {
             *state = receipt.state;
@@ -404,13 +437,13 @@ impl Memory {
         if fold.states.contains(&0) {
             put(batch, &fold_key, &fold, keep.book_until);
             self.folds.insert(fold_key, fold);
-            return Ok(Match::Part(Box::new(entry), receipt));
+            return Ok((Match::Part(Box::new(entry), receipt), undo));
         }
         batch.remove_key(fold_key);
         // Delivered when all parts were; else the first outcome that was not.
         receipt.state =
             fold.states.iter().copied().find(|&state| state != DELIVERED).unwrap_or(DELIVERED);
-        Ok(Match::Tell(Box::new(entry), receipt))
+        Ok((Match::Tell(Box::new(entry), receipt), undo))
     }
 }
 

@@ -87,7 +87,7 @@ async fn enter(book: &Book, spool: &Spool, ids: &[&str]) -> Vec<Receipt> {
 
 async fn find(book: &Book, spool: &Spool, receipt: Receipt) -> Match {
     let mut batch = Batch::new();
-    let found = book.find(&mut batch, spool, "smsc", receipt, KEEP).unwrap();
+    let (found, _undo) = book.find(&mut batch, spool, "smsc", receipt, KEEP).unwrap();
     if !batch.is_empty() {
         drop(spool.commit(batch).await.unwrap());
     }
@@ -138,6 +138,28 @@ async fn ids_of_other_targets_are_other_ids() {
     let (book, spool) = (Book::default(), spool());
     enter(&book, &spool, &["1"]).await;
     let mut batch = Batch::new();
-    let found = book.find(&mut batch, &spool, "other", receipt("1", DELIVERED), KEEP).unwrap();
+    let (found, _undo) =
+        book.find(&mut batch, &spool, "other", receipt("1", DELIVERED), KEEP).unwrap();
     assert_eq!(found, Match::Parked);
+}
+
+#[test]
+fn a_receipt_whose_commit_failed_is_no_repetition() {
+    let (book, spool) = (Book::default(), spool());
+    let mut batch = Batch::new();
+    let early = book.enter(&mut batch, "smsc", &queued(), &["1".into()], Timestamp::NEVER);
+    assert!(early.is_empty());
+    let mut ask = |target: &str, id: &str| {
+        let receipt = receipt(id, DELIVERED);
+        book.find(&mut Batch::new(), &spool, target, receipt, KEEP).unwrap()
+    };
+    let (found, undo) = ask("smsc", "1");
+    assert!(matches!(found, Match::Tell(..)));
+    let (_, parked) = ask("smsc", "unknown");
+    book.undo([undo, parked].into_iter());
+    assert_eq!(book.parked(), 0);
+    let (found, _undo) = ask("smsc", "1");
+    assert!(matches!(found, Match::Tell(..)), "{found:?}");
+    let (found, _undo) = ask("smsc", "1");
+    assert!(matches!(found, Match::Repeated(..)), "{found:?}");
 }

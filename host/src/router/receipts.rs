@@ -34,10 +34,11 @@ impl Router {
     pub async fn receipts(&self, target: &Arc<str>, receipts: Vec<Receipt>) -> Result<(), Refusal> {
         let mut work = Work::default();
         for receipt in receipts {
-            self.one_receipt(&mut work, (target, None), receipt).await.map_err(|error| {
+            if let Err(error) = self.one_receipt(&mut work, (target, None), receipt).await {
                 tracing::error!(event = "receipt.unwritten", target = &**target, %error);
-                Refusal::from_commit(&spool::CommitError::Closed)
-            })?;
+                self.book.undo(work.undo.into_iter());
+                return Err(Refusal::from_commit(&spool::CommitError::Closed));
+            }
         }
         self.conclude_receipts(work, target).await.map(|_proof| ())
     }
@@ -110,9 +111,9 @@ impl Router {
     fn give_up_report(&self, work: &mut Work, id: MessageId) -> anyhow::Result<()> {
         let (now, keep) = (self.clock.now(), self.keep(REPORTS));
         let place = (REPORTS, &*id.to_string());
-        let Some(entry) = self.book.give_up(&mut work.batch, &self.spool, place, keep)? else {
-            return Ok(());
-        };
+        let given_up = self.book.give_up(&mut work.batch, &self.spool, place, keep)?;
+        let Some((entry, undo)) = given_up else { return Ok(()) };
+        work.undo.push(undo);
         let text = "no report came in time";
         let what = What::Receipt {
             target: Arc::from(REPORTS),
@@ -129,17 +130,23 @@ impl Router {
     /// Commits what receipts led to.
     async fn conclude_receipts(&self, mut work: Work, target: &Arc<str>) -> Result<Proof, Refusal> {
         let batch = std::mem::take(&mut work.batch);
-        let proof = if batch.is_empty() {
-            Proof::Nothing
+        let committing = if batch.is_empty() {
+            // What a repetition repeats may still be on its way to the disk.
+            self.spool.flush()
         } else {
-            let durable = self.spool.commit(batch).await.map_err(|error| {
-                tracing::error!(event = "spool.refused", target = &**target, %error);
-                Refusal::from_commit(&error)
-            })?;
-            Proof::Durable(Arc::new(durable))
+            self.spool.commit(batch)
         };
-        work.act(self);
-        Ok(proof)
+        match committing.await {
+            Ok(durable) => {
+                work.act(self);
+                Ok(Proof::Durable(Arc::new(durable)))
+            }
+            Err(error) => {
+                tracing::error!(event = "spool.refused", target = &**target, %error);
+                self.book.undo(work.undo.into_iter());
+                Err(Refusal::from_commit(&error))
+            }
+        }
     }
 
     fn keep(&self, target: &str) -> Keep {
@@ -175,7 +182,9 @@ impl Router {
             Event::about(now, id, entry.message, what)
         };
         Metrics::add(&self.metrics.receipts, target, 1);
-        match self.book.find(&mut work.batch, &self.spool, target, receipt, keep)? {
+        let (found, undo) = self.book.find(&mut work.batch, &self.spool, target, receipt, keep)?;
+        work.undo.push(undo);
+        match found {
             Match::Tell(entry, receipt) => {
                 work.events.push(about(&entry, known));
                 if !self.is_told(work, target, &entry, &receipt).await {

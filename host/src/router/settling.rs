@@ -32,6 +32,9 @@ use crate::target::Target;
 /// How long a delivery waits whose outcome could not be written.
 const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
 
+/// How often receipts that came early are tried to be written, a second apart.
+const EARLY_TRIES_MAX: u32 = 60;
+
 /// What is done with one delivery when its outcome is written.
 enum Next {
     /// It has left us.
@@ -391,17 +394,30 @@ impl<'a> Settling<'a> {
             }
         }
         for (name, early) in early {
-            if !early.is_empty()
-                && let Err(refusal) = router.receipts(&name, early).await
-            {
-                let reason = &*refusal.text;
-                tracing::warn!(event = "receipt.early", target = &*name, reason);
-            }
+            router.early_receipts(&name, early).await;
         }
     }
 }
 
 impl Router {
+    /// Receipts that waited for the answer to their submit. Their senders were told that we have
+    /// them, so that nobody sends them again.
+    async fn early_receipts(&self, target: &Arc<str>, receipts: Vec<Receipt>) {
+        if receipts.is_empty() {
+            return;
+        }
+        for _ in 0..EARLY_TRIES_MAX {
+            let Err(refusal) = self.receipts(target, receipts.clone()).await else { return };
+            let reason = &*refusal.text;
+            tracing::warn!(event = "receipt.early", target = &**target, reason);
+            if self.spool.poisoned().is_some() {
+                // They are still parked for the next run.
+                return;
+            }
+            self.clock.sleep(UNWRITTEN_WAIT).await;
+        }
+    }
+
     /// Writes what may be lost in a crash; waits if the spool has no room for it now.
     pub(super) async fn write_later(&self, batch: Batch) {
         if self.spool.commit_later(batch.clone()).is_ok() {

@@ -20,6 +20,7 @@ use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
 use crate::plugin::{Claims, KvWrite};
+use crate::receipt::Undo;
 use crate::receipt::answer::{About, Outcome, answer};
 use crate::router::env::kv_key;
 use crate::spooler;
@@ -41,6 +42,8 @@ pub(super) struct Work {
     bodies: BTreeSet<MessageId>,
     /// Keys claimed by plugins, freed when the commit was answered.
     pub(super) claims: Vec<Claims>,
+    /// What the receipt book said before.
+    pub(super) undo: Vec<Undo>,
 }
 
 impl Work {
@@ -240,6 +243,7 @@ impl Work {
         self.events.extend(other.events);
         self.bodies.extend(other.bodies);
         self.claims.extend(other.claims);
+        self.undo.extend(other.undo);
     }
 }
 
