@@ -53,13 +53,14 @@ impl Router {
         let mut sweeper =
             Sweeper { round: 0, leaps, grace_until: None, delays_seen: None, difference: 0 };
         loop {
+            // At once after a start: what expired meanwhile must not go out first.
+            sweeper.round += 1;
+            self.sweep(&mut sweeper).await;
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(INTERVAL) => {}
             }
-            sweeper.round += 1;
-            self.sweep(&mut sweeper).await;
         }
     }
 
