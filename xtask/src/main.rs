@@ -23,7 +23,9 @@ cargo xtask bench [--short]   messages a second, processor time, latencies, wher
 cargo xtask bench --peers     the same beside Postfix and Kannel, and a plugin swapped under load
 cargo xtask soak [ROUNDS]     kills the router under load, again and again
 cargo xtask soak overload [--short]   gives it more than it can carry
-cargo xtask soak storage [CUTS]  cuts the power of the spool's disk, again and again";
+cargo xtask soak storage [CUTS]  cuts the power of the spool's disk, again and again
+cargo xtask soak sim [SEEDS]  the router on a simulated machine, with so many seeds
+cargo xtask soak sim --seed S one of them again, with its trace";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +45,9 @@ fn main() -> ExitCode {
         ["hold", port, count] => overload::hold(port, count),
         ["soak", "storage"] => soak::storage("5000"),
         ["soak", "storage", cuts] => soak::storage(cuts),
+        ["soak", "sim"] => soak::simulate("1000"),
+        ["soak", "sim", "--seed", seed] => soak::simulate_one(seed),
+        ["soak", "sim", seeds] => soak::simulate(seeds),
         ["soak", rounds] => soak::run(rounds),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");

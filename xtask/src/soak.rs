@@ -1,5 +1,5 @@
-//! Kills the router under load, and cuts the power of its disk, again and again, and looks for what
-//! was lost.
+//! Kills the router under load, cuts the power of its disk, and simulates worlds of trouble, again and
+//! again, and looks for what was lost.
 
 use anyhow::{Context, Result};
 
@@ -51,4 +51,28 @@ pub(crate) fn storage(cuts: &str) -> Result<()> {
         seed += 1;
     }
     Ok(())
+}
+
+/// Runs the router on a simulated machine with so many seeds of the day.
+///
+/// # Errors
+/// If a seed failed; what it printed says how to run it again.
+pub(crate) fn simulate(seeds: &str) -> Result<()> {
+    simulation("WIREPOST_SIM_SEEDS", seeds)
+}
+
+/// Runs one seed and prints its trace.
+///
+/// # Errors
+/// If the seed failed.
+pub(crate) fn simulate_one(seed: &str) -> Result<()> {
+    simulation("WIREPOST_SIM_SEED", seed)
+}
+
+fn simulation(variable: &str, value: &str) -> Result<()> {
+    let test = "nothing_is_lost_doubled_or_stuck_whatever_the_peers_do";
+    let package = ["test", "--package", "wirepost-tests", "--test", "sim", "--"];
+    let mut command = cargo(&[&package[..], &["--exact", test, "--nocapture"][..]].concat());
+    command.env(variable, value).current_dir(root());
+    process::run(&mut command)
 }

@@ -1,0 +1,291 @@
+//! What must hold at the end of a run, judged by what the peers saw.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wirepost::router::Shown;
+
+use crate::facts::{All, Answer, Kind, MARK_WITHIN, Parcel, Sight, Verdict};
+use crate::net::{LATENCY_MAX, Net};
+
+/// How late after its expiry something may be handed over: the sweep looks once a second, and a
+/// commit takes up to a second.
+const EXPIRY_SLACK: Duration = Duration::from_millis(2500);
+
+/// What is left in the host.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) entries: Vec<Shown>,
+    pub(crate) problems: Vec<String>,
+}
+
+/// How long after a start what expired meanwhile may still be handed over: what is found expired is
+/// told first, which takes commits.
+const AFTER_START: Duration = Duration::from_secs(5);
+
+/// All that is wrong, in words.
+pub(crate) fn check(all: &All, net: &Net, left: &Left) -> Vec<String> {
+    let judge = Judge { all, net };
+    let mut wrong = all.wrong.clone();
+    wrong.extend(left.problems.iter().cloned());
+    for entry in left.entries.iter().filter(|entry| entry.state != "held") {
+        wrong.push(format!("stuck: {entry:?}"));
+    }
+    for (recipient, parcel) in &all.parcels {
+        let held = left.entries.iter().any(|entry| {
+            entry.state == "held" && (*entry.to == **recipient || *entry.from == **recipient)
+        });
+        for problem in judge.parcel(parcel, held) {
+            wrong.push(format!("{recipient}: {problem}"));
+        }
+    }
+    judge.order(&mut wrong);
+    wrong
+}
+
+/// The place of a parcel in its session, its recipient, and who saw it first.
+type First<'a> = (usize, &'a str, &'a Sight);
+
+struct Judge<'a> {
+    all: &'a All,
+    net: &'a Net,
+}
+
+impl Judge<'_> {
+    fn parcel(&self, parcel: &Parcel, held: bool) -> Vec<String> {
+        let mut wrong = Vec::new();
+        match parcel.answer {
+            Answer::Refused if parcel.saw(Verdict::Taken) => {
+                wrong.push("refused, and delivered".to_owned());
+            }
+            Answer::Accepted(at) => self.accepted(parcel, at, held, &mut wrong),
+            Answer::Refused | Answer::Unknown => {}
+        }
+        self.duplicates(parcel, &mut wrong);
+        self.expiry(parcel, &mut wrong);
+        self.told(parcel, &mut wrong);
+        wrong
+    }
+
+    /// Nothing that was acknowledged is lost.
+    fn accepted(&self, parcel: &Parcel, at: Instant, held: bool, wrong: &mut Vec<String>) {
+        let expired = Instant::now() > at + parcel.validity;
+        let failed = parcel.told.iter().any(|told| !told.delivered);
+        if parcel.is_taken() || failed || held {
+            return;
+        }
+        if !parcel.wants_failure && (parcel.saw(Verdict::Never) || expired) {
+            return;
+        }
+        if parcel.saw(Verdict::Never) || expired {
+            wrong.push("failed or expired, and its origin was not told".to_owned());
+        } else {
+            wrong.push("acknowledged and lost".to_owned());
+        }
+    }
+
+    /// A second copy only where the outcome of the first could not be known, and then marked.
+    fn duplicates(&self, parcel: &Parcel, wrong: &mut Vec<String>) {
+        let mut taken: BTreeMap<u8, Vec<&Sight>> = BTreeMap::new();
+        for sight in parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken) {
+            taken.entry(sight.part.0).or_default().push(sight);
+        }
+        for copies in taken.values() {
+            for pair in copies.windows(2) {
+                let [first, second] = pair else { continue };
+                if self.is_known(first) {
+                    wrong.push(format!(
+                        "delivered twice though the first answer was heard: {first:?} {second:?}"
+                    ));
+                } else if parcel.kind == Kind::Mail && !second.marked {
+                    wrong.push(format!("a possible duplicate without a mark: {second:?}"));
+                }
+            }
+        }
+    }
+
+    /// Whether the host must have heard and written down what became of an attempt.
+    fn is_known(&self, sight: &Sight) -> bool {
+        self.heard(sight.connection, sight.answered)
+    }
+
+    fn heard(&self, connection: u64, answered: Option<Instant>) -> bool {
+        let Some(answered) = answered else { return false };
+        let way = answered + LATENCY_MAX * 2;
+        let arrived = self.net.troubled(connection).is_none_or(|trouble| trouble > way);
+        let died = self.all.deaths.iter().any(|at| *at >= answered && *at < answered + MARK_WITHIN);
+        arrived && !died
+    }
+
+    fn expiry(&self, parcel: &Parcel, wrong: &mut Vec<String>) {
+        let Some(expires) = parcel.expires() else { return };
+        for sight in &parcel.sights {
+            let since = sight.written.checked_sub(AFTER_START).unwrap_or(sight.written);
+            let starts = self.all.deaths.iter().chain(&self.all.changes);
+            let started = starts.into_iter().any(|at| (since..=sight.written).contains(at));
+            if sight.written > expires + EXPIRY_SLACK && !started {
+                let late = sight.written - expires;
+                wrong.push(format!("handed over {late:?} after its expiry: {sight:?}"));
+            }
+        }
+    }
+
+    /// One final outcome, told once, and only if it was wanted.
+    fn told(&self, parcel: &Parcel, wrong: &mut Vec<String>) {
+        if !parcel.told.is_empty() && !parcel.wants_success && !parcel.wants_failure {
+            wrong.push(format!("told of what it did not ask for: {:?}", parcel.told));
+        }
+        for pair in parcel.told.windows(2) {
+            let [first, second] = pair else { continue };
+            if self.heard(first.connection, first.answered) {
+                wrong.push(format!("told twice: {first:?} {second:?}"));
+            }
+            // Each copy that was handed over after a crash has its own outcome.
+            let copies = parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken);
+            if copies.count() > usize::from(parcel.sights.first().map_or(1, |first| first.part.1)) {
+                continue;
+            }
+            if first.delivered != second.delivered || first.id != second.id {
+                wrong.push(format!("told two different things: {first:?} {second:?}"));
+            }
+            if matches!(parcel.kind, Kind::Mail | Kind::MailToSms) && !second.marked {
+                wrong.push(format!("told again without a mark: {second:?}"));
+            }
+        }
+        let success = parcel.told.iter().any(|told| told.delivered);
+        if success && !parcel.is_taken() {
+            wrong.push("told that it arrived, and no next hop took it".to_owned());
+        }
+        // A receipt for every part of a delivery whose answers were heard must reach the origin.
+        let wanted = matches!(parcel.kind, Kind::Sms | Kind::MailToSms);
+        let asked =
+            |delivered: bool| if delivered { parcel.wants_success } else { parcel.wants_failure };
+        let heard: Vec<&Sight> = parcel
+            .sights
+            .iter()
+            .filter(|sight| sight.verdict == Verdict::Taken && self.is_known(sight))
+            .collect();
+        let Some(total) = heard.first().map(|sight| sight.part.1) else { return };
+        let complete = (1..=total).all(|part| {
+            heard.iter().any(|sight| {
+                let receipt = parcel.receipts.iter().find(|receipt| receipt.id == sight.id);
+                sight.part == (part, total) && receipt.is_some()
+            })
+        });
+        // Of a copy whose answer was not heard, the host does not know the id.
+        let mut known = parcel
+            .receipts
+            .iter()
+            .filter(|receipt| heard.iter().any(|sight| sight.id == receipt.id));
+        let outcome = known.all(|receipt| receipt.delivered);
+        if wanted && complete && asked(outcome) && parcel.told.is_empty() {
+            wrong.push(
+                "the receipts of its SMSC were taken, and its origin was not told".to_owned(),
+            );
+        }
+    }
+
+    /// First attempts of one session to one target keep the order of the session, where nothing
+    /// happened in between that may change it.
+    fn order(&self, wrong: &mut Vec<String>) {
+        let mut sessions: BTreeMap<(u64, &str), Vec<First<'_>>> = BTreeMap::new();
+        for (recipient, parcel) in &self.all.parcels {
+            let Some(first) = parcel.sights.first() else { continue };
+            if parcel.kind == Kind::Mobile || !matches!(parcel.answer, Answer::Accepted(_)) {
+                continue;
+            }
+            let line = sessions.entry((parcel.session, &first.peer)).or_default();
+            line.push((parcel.place, recipient, first));
+        }
+        for line in sessions.values_mut() {
+            line.sort_by_key(|(place, _, first)| (*place, first.at));
+            for pair in line.windows(2) {
+                let [(place, a, first), (next, b, second)] = pair else { continue };
+                let swapped = place < next && first.at > second.at;
+                let quiet = first.connection == second.connection
+                    && self.is_quiet(second.at.min(first.at), first.at.max(second.at));
+                if swapped && quiet {
+                    wrong.push(format!("{b} overtook {a}: {second:?} {first:?}"));
+                }
+            }
+        }
+    }
+
+    fn is_quiet(&self, from: Instant, to: Instant) -> bool {
+        let window = (from - Duration::from_secs(30))..=to;
+        let mut events = self.all.deaths.iter().chain(&self.all.changes);
+        !events.any(|at| window.contains(at)) && !self.net.troubled_in(&window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Facts, Told};
+    use crate::random::Random;
+    use crate::trace::Trace;
+
+    fn sight(verdict: Verdict, after: Duration, answered: bool) -> Sight {
+        let at = Instant::now() + after;
+        Sight {
+            at,
+            written: at,
+            peer: "relay".to_owned(),
+            connection: 1,
+            part: (1, 1),
+            marked: false,
+            verdict,
+            answered: answered.then_some(at),
+            id: String::new(),
+        }
+    }
+
+    fn parcel(kind: Kind, answer: Answer, sights: Vec<Sight>) -> Parcel {
+        Parcel { answer, sights, wants_failure: true, ..Parcel::new(kind, "me") }
+    }
+
+    /// One parcel, and a word of each thing that is wrong with it.
+    #[track_caller]
+    fn see(parcel: Parcel, expect: &[&str]) {
+        let facts = Facts::default();
+        facts.send("to", parcel);
+        let net = Net::new(Random::new(1), Trace::new());
+        let wrong = check(&facts.all(), &net, &Left::default());
+        assert_eq!(wrong.len(), expect.len(), "{wrong:#?}");
+        for (wrong, expect) in wrong.iter().zip(expect) {
+            assert!(wrong.contains(expect), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_checkers_see_what_is_wrong() {
+        const NOW: Duration = Duration::ZERO;
+        const LATER: Duration = Duration::from_secs(60);
+        let accepted = Answer::Accepted(Instant::now());
+        let taken = |after, answered| sight(Verdict::Taken, after, answered);
+        see(parcel(Kind::Mail, accepted, vec![taken(NOW, true)]), &[]);
+        see(parcel(Kind::Mail, accepted, Vec::new()), &["acknowledged and lost"]);
+        see(parcel(Kind::Mail, Answer::Unknown, Vec::new()), &[]);
+        see(parcel(Kind::Mail, Answer::Refused, vec![taken(NOW, true)]), &["refused, and"]);
+        let never = vec![sight(Verdict::Never, NOW, true)];
+        see(parcel(Kind::Mail, accepted, never), &["was not told"]);
+        let twice = vec![taken(NOW, true), taken(LATER, true)];
+        see(parcel(Kind::Sms, accepted, twice), &["delivered twice"]);
+        let unheard = vec![taken(NOW, false), taken(LATER, true)];
+        see(parcel(Kind::Sms, accepted, unheard.clone()), &[]);
+        see(parcel(Kind::Mail, accepted, unheard), &["without a mark"]);
+        let late = vec![taken(LATER * 60 * 3, true)];
+        see(parcel(Kind::Mail, accepted, late), &["after its expiry"]);
+        let told = |delivered| Told {
+            delivered,
+            connection: 1,
+            id: "1".to_owned(),
+            answered: Some(Instant::now()),
+            marked: true,
+        };
+        let mut twice = parcel(Kind::Sms, accepted, vec![taken(NOW, true)]);
+        twice.told = vec![told(true), told(false)];
+        see(twice, &["told twice", "told two different"]);
+    }
+}

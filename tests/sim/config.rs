@@ -1,0 +1,108 @@
+//! The host's configuration, of which the seed chooses and a reload changes.
+
+use std::fmt::Write as _;
+
+use crate::random::Random;
+
+/// What differs between runs and reloads.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) binds: usize,
+    pub(crate) window: usize,
+    pub(crate) connections: usize,
+    pub(crate) recipients: usize,
+    /// The second SMSC is there.
+    pub(crate) both: bool,
+    /// The first one is limited to so many a second.
+    pub(crate) rate: Option<usize>,
+    pub(crate) retry: &'static str,
+    pub(crate) balance: &'static str,
+}
+
+impl Settings {
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        let connections = if random.chance(400) { 1 } else { 1 + random.below(4) };
+        Self {
+            binds: if random.chance(600) { 1 } else { 2 },
+            window: 1 + random.below(20),
+            connections,
+            recipients: 1 + random.below(10),
+            both: true,
+            rate: random.chance(200).then(|| 5 + random.below(20)),
+            retry: "[1s, 3s, 10s]",
+            balance: if random.chance(700) { "failover" } else { "round_robin" },
+        }
+    }
+
+    pub(crate) fn yaml(&self) -> String {
+        let mut yaml = format!(
+            "\
+node: {{ hostname: gw.sim, drain_timeout: 10s }}
+spool: {{ memory: true, free_min: 0, receipts_ttl: 1h, early_receipts_ttl: 3m }}
+listeners:
+  mail:
+    smtp:
+      {{ bind: \"10.0.0.1:2525\", hostname: gw.sim, allow: [10.0.0.0/8], tarpit: 0ms, timeouts: {{ command: 60s }} }}
+  esmes: {{ smpp: {{ bind: \"10.0.0.1:2775\", enquire_link: 10s, response_timeout: 10s }} }}
+domains: {{ sms.sim: {{ phone: FR }} }}
+bounces: {{ via: relay, from: postmaster@gw.sim }}
+accounts:
+  shop: {{ smpp: {{ system_id: shop, password: secret }} }}
+  bank: {{ smpp: {{ system_id: bank, password: secret }} }}
+connectors:
+  relay:
+    smtp:
+      host: relay.sim
+      port: 25
+      tls: none
+      connections_max: {}
+      max_recipients: {}
+      timeouts: {{ connect: 8s, greeting: 15s, command: 15s, data_init: 15s, data_block: 15s, data_end: 30s }}
+    retry: {{ delays: {}, give_up: 2h }}
+",
+            self.connections, self.recipients, self.retry,
+        );
+        self.smsc(&mut yaml, "a", self.rate);
+        if self.both {
+            self.smsc(&mut yaml, "b", None);
+        }
+        let (doors, way) = if self.both {
+            ("[smsc-a, smsc-b]", format!("{{ {}: [smsc-a, smsc-b] }}", self.balance))
+        } else {
+            ("smsc-a", "smsc-a".to_owned())
+        };
+        write!(
+            yaml,
+            "\
+routes:
+  - {{ name: mobile, when: {{ door: {doors} }}, to: shop }}
+  - {{ name: either, when: {{ to: {{ prefix: \"+336\" }} }}, to: {way}, convert: {{ text: \"{{subject}}: {{text}}\", parts: 3, on_excess: truncate }} }}
+  - {{ name: one, when: {{ to: {{ prefix: \"+337\" }} }}, to: smsc-a, convert: {{ text: \"{{subject}}: {{text}}\", parts: 3, on_excess: truncate }} }}
+  - {{ name: mails, when: {{ to: {{ kind: mailbox }} }}, to: relay }}
+",
+        )
+        .unwrap();
+        yaml
+    }
+
+    fn smsc(&self, yaml: &mut String, name: &str, rate: Option<usize>) {
+        let rate = rate.map_or(String::new(), |rate| format!("\n      rate: {rate}/s"));
+        writeln!(
+            yaml,
+            "  smsc-{name}:
+    smpp:
+      host: smsc-{name}.sim
+      system_id: wp
+      password: pw
+      binds: {}
+      window: {}
+      connect_timeout: 8s
+      response_timeout: 10s
+      enquire_link: 10s
+      reconnect: {{ min: 200ms, max: 3s }}{rate}
+    retry: {{ delays: {}, give_up: 2h }}",
+            self.binds, self.window, self.retry,
+        )
+        .unwrap();
+    }
+}

@@ -1,0 +1,219 @@
+//! What the peers saw, and nothing of what the host says about itself. The checkers judge by it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The facts of a run. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    facts: Arc<Mutex<All>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct All {
+    /// By recipient, which is different for each: a number or a mailbox.
+    pub(crate) parcels: BTreeMap<String, Parcel>,
+    /// What must not be: found by the peers themselves.
+    pub(crate) wrong: Vec<String>,
+    /// When the host's machine stopped, or its disk failed: the times of its deaths.
+    pub(crate) deaths: Vec<Instant>,
+    /// When it was stopped or reloaded in order.
+    pub(crate) changes: Vec<Instant>,
+    /// Positive answers to clients so far.
+    pub(crate) accepted: usize,
+}
+
+/// One recipient of one message.
+#[derive(Clone, Debug)]
+pub(crate) struct Parcel {
+    /// Who sent it: an account, a mailbox, an SMSC.
+    pub(crate) origin: String,
+    /// The session that it was sent over, and its place there.
+    pub(crate) session: u64,
+    pub(crate) place: usize,
+    pub(crate) kind: Kind,
+    pub(crate) wants_success: bool,
+    pub(crate) wants_failure: bool,
+    /// How long after its acceptance it may be delivered.
+    pub(crate) validity: Duration,
+    pub(crate) answer: Answer,
+    pub(crate) sights: Vec<Sight>,
+    pub(crate) told: Vec<Told>,
+    /// Receipts that the next hop sent for it and that the host took.
+    pub(crate) receipts: Vec<ReceiptSent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Mail,
+    MailToSms,
+    Sms,
+    /// From a subscriber to an ESME.
+    Mobile,
+}
+
+/// What the client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It did not hear: it may have been taken.
+    Unknown,
+    Accepted(Instant),
+    Refused,
+}
+
+/// A next hop saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    pub(crate) at: Instant,
+    /// When the host wrote it.
+    pub(crate) written: Instant,
+    pub(crate) peer: String,
+    pub(crate) connection: u64,
+    /// Which part of how many.
+    pub(crate) part: (u8, u8),
+    /// The message is marked as one that may have arrived.
+    pub(crate) marked: bool,
+    pub(crate) verdict: Verdict,
+    /// When the answer left, if it did, in a form that the host can understand.
+    pub(crate) answered: Option<Instant>,
+    /// The id that the next hop gave.
+    pub(crate) id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Taken,
+    Later,
+    Never,
+}
+
+/// The origin was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) delivered: bool,
+    pub(crate) connection: u64,
+    /// Our id in it.
+    pub(crate) id: String,
+    /// When our answer to it left.
+    pub(crate) answered: Option<Instant>,
+    pub(crate) marked: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ReceiptSent {
+    pub(crate) id: String,
+    pub(crate) delivered: bool,
+}
+
+/// When the host gives up what has no validity of its own.
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(7200);
+
+/// How long after its answer an outcome may still be lost in a crash: the way of the answer, and the
+/// time in which the mark is written and synced.
+pub(crate) const MARK_WITHIN: Duration = Duration::from_secs(3);
+
+impl Facts {
+    pub(crate) fn all(&self) -> MutexGuard<'_, All> {
+        self.facts.lock().unwrap()
+    }
+
+    pub(crate) fn send(&self, recipient: &str, parcel: Parcel) {
+        self.all().parcels.insert(recipient.to_owned(), parcel);
+    }
+
+    pub(crate) fn answer(&self, recipient: &str, answer: Answer) {
+        let mut all = self.all();
+        all.accepted += usize::from(matches!(answer, Answer::Accepted(_)));
+        if let Some(parcel) = all.parcels.get_mut(recipient) {
+            parcel.answer = answer;
+        }
+    }
+
+    /// A next hop saw a parcel; the place of the sight, to say later when it was answered.
+    pub(crate) fn sight(&self, recipient: &str, sight: Sight) -> Option<usize> {
+        let mut all = self.all();
+        let Some(parcel) = all.parcels.get_mut(recipient) else {
+            all.wrong.push(format!("{}: got {recipient}, which nobody sent", sight.peer));
+            return None;
+        };
+        parcel.sights.push(sight);
+        Some(parcel.sights.len() - 1)
+    }
+
+    pub(crate) fn answered(&self, recipient: &str, sight: Option<usize>) {
+        let mut all = self.all();
+        let parcel = all.parcels.get_mut(recipient);
+        if let (Some(parcel), Some(sight)) = (parcel, sight) {
+            parcel.sights[sight].answered = Some(Instant::now());
+        }
+    }
+
+    /// An origin was told about a parcel.
+    pub(crate) fn told(&self, who: &str, recipient: &str, told: Told) {
+        let mut all = self.all();
+        let Some(parcel) = all.parcels.get_mut(recipient) else {
+            all.wrong.push(format!("{who} was told of {recipient}, which nobody sent"));
+            return;
+        };
+        let origin = parcel.origin.clone();
+        parcel.told.push(told);
+        if origin != who {
+            all.wrong.push(format!("{who} was told of {recipient}, which {origin} sent"));
+        }
+    }
+
+    pub(crate) fn wrong(&self, what: String) {
+        self.all().wrong.push(what);
+    }
+}
+
+impl Parcel {
+    /// A parcel of which nothing is known yet.
+    pub(crate) fn new(kind: Kind, origin: &str) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            session: 0,
+            place: 0,
+            kind,
+            wants_success: false,
+            wants_failure: false,
+            validity: GIVE_UP,
+            answer: Answer::Unknown,
+            sights: Vec::new(),
+            told: Vec::new(),
+            receipts: Vec::new(),
+        }
+    }
+
+    /// When it must not be delivered any more, as far as the peers can know.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        match self.answer {
+            Answer::Accepted(at) => Some(at + self.validity),
+            Answer::Unknown | Answer::Refused => None,
+        }
+    }
+
+    /// Whether a next hop has all of it.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.takers().next().is_some()
+    }
+
+    /// Totals for which every part was taken.
+    fn takers(&self) -> impl Iterator<Item = u8> {
+        let taken = self.sights.iter().filter(|sight| sight.verdict == Verdict::Taken);
+        let mut parts: BTreeMap<(u8, String), Vec<u8>> = BTreeMap::new();
+        for sight in taken {
+            parts.entry((sight.part.1, sight.peer.clone())).or_default().push(sight.part.0);
+        }
+        parts.into_iter().filter_map(|((total, _), parts)| {
+            (1..=total).all(|part| parts.contains(&part)).then_some(total)
+        })
+    }
+
+    pub(crate) fn saw(&self, verdict: Verdict) -> bool {
+        self.sights.iter().any(|sight| sight.verdict == verdict)
+    }
+}

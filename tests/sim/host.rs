@@ -1,0 +1,272 @@
+//! The host on a simulated machine: it starts, stops, crashes, and starts again on what its disk kept.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use message::Timestamp;
+use spool::{Batch, Faults, NEVER_MS, Pump, Spool, Writing};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use wirepost::app::{App, Options, StartError};
+use wirepost::platform::clock::Clock;
+use wirepost::platform::machine::Machine;
+use wirepost::platform::net::Net;
+use wirepost::platform::tasks::Tasks;
+
+use crate::config::Settings;
+use crate::peers::Stage;
+use crate::random::Random;
+
+/// How often it is looked whether the disk has failed, as the program does.
+const LOOK: Duration = Duration::from_millis(200);
+/// Time to answer what is in flight after the disk has failed, as the program gives it.
+const POISONED_DRAIN: Duration = Duration::from_secs(2);
+
+/// The host and its machine.
+pub(crate) struct Host {
+    stage: Stage,
+    random: Random,
+    address: SocketAddr,
+    folder: TempDir,
+    settings: Settings,
+    clock: Clock,
+    life: u64,
+    disk: Option<(Spool, Faults)>,
+    writers: JoinSet<()>,
+    running: Option<Running>,
+}
+
+struct Running {
+    app: App,
+    power: CancellationToken,
+    faults: Faults,
+}
+
+impl Host {
+    pub(crate) fn new(stage: &Stage, address: SocketAddr, settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        stage.trace.hide(&folder.path().to_string_lossy());
+        Self {
+            stage: stage.clone(),
+            random: stage.random.fork("host"),
+            address,
+            folder,
+            settings,
+            // 2026-11-26T12:00:00Z
+            clock: Clock::simulated(Timestamp::from_ms(1_795_694_400_000)),
+            life: 0,
+            disk: None,
+            writers: JoinSet::new(),
+            running: None,
+        }
+    }
+
+    pub(crate) fn app(&self) -> Option<&App> {
+        self.running.as_ref().map(|running| &running.app)
+    }
+
+    pub(crate) fn faults(&self) -> Option<&Faults> {
+        self.running.as_ref().map(|running| &running.faults)
+    }
+
+    /// Starts it. It may crash while it does, after this time.
+    pub(crate) async fn start(&mut self, crash_after: Option<Duration>) {
+        self.life += 1;
+        let life = self.life;
+        self.stage.note("world", format_args!("host starts, life {life}"));
+        let (spool, faults) = match self.disk.take() {
+            Some(disk) => disk,
+            None => new_disk().await,
+        };
+        let pump = spool.pump().unwrap();
+        self.writers.spawn(write(pump, self.random.fork(&format!("disk {life}"))));
+        let power = CancellationToken::new();
+        let net = Net::simulated(Arc::new(self.stage.net.of_host(life, self.address)));
+        let machine = Machine {
+            clock: self.clock.clone(),
+            net,
+            tasks: Tasks::simulated(power.clone()),
+            spool: Some(spool),
+            seed: self.random.next(),
+            attended: false,
+        };
+        let config = self.write_config();
+        let options = Options { config };
+        let starting = App::start(&options, machine);
+        let started = tokio::select! {
+            biased;
+            () = after(crash_after) => None,
+            started = starting => Some(started),
+        };
+        match started {
+            Some(Ok(app)) => self.running = Some(Running { app, power, faults }),
+            Some(Err(error)) => {
+                self.stage.note("world", format_args!("not started: {}", explain(&error)));
+                if faults_of(&error).is_none() {
+                    self.stage.facts.wrong(format!("it does not start: {}", explain(&error)));
+                }
+                self.lose_power(&power, &faults, true, 0).await;
+            }
+            None => {
+                self.stage.note("world", format_args!("crash while it starts"));
+                self.lose_power(&power, &faults, true, 0).await;
+            }
+        }
+    }
+
+    /// Everything stops where it is. What was not synced is lost, but for the first `kept` groups.
+    pub(crate) async fn crash(&mut self, silently: bool, kept: usize) {
+        let Some(Running { app, power, faults }) = self.running.take() else { return };
+        self.stage.note("world", format_args!("crash, silent {silently}, {kept} kept"));
+        self.lose_power(&power, &faults, silently, kept).await;
+        drop(app);
+    }
+
+    async fn lose_power(
+        &mut self,
+        power: &CancellationToken,
+        faults: &Faults,
+        silently: bool,
+        kept: usize,
+    ) {
+        self.disk = Some(faults.crash_keeping(kept, options()).unwrap());
+        self.stage.facts.all().deaths.push(Instant::now());
+        power.cancel();
+        self.stage.net.drop_life(self.life, silently);
+        self.writers.shutdown().await;
+        // Every task of the old life drops what it has.
+        tokio::task::yield_now().await;
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(&mut self, within: Option<Duration>) {
+        let Some(Running { app, power, faults }) = self.running.take() else { return };
+        self.stage.note("world", format_args!("host stops"));
+        let began = Instant::now();
+        let poisoned = app.router.spool.poisoned().is_some();
+        app.stop(within).await;
+        {
+            let mut all = self.stage.facts.all();
+            all.changes.push(began);
+            all.changes.push(Instant::now());
+            if poisoned {
+                all.deaths.push(began);
+                all.deaths.push(Instant::now());
+            }
+        }
+        self.disk = Some(faults.crash_keeping(0, options()).unwrap());
+        power.cancel();
+        self.stage.net.drop_life(self.life, false);
+        self.writers.shutdown().await;
+        self.stage.note("world", format_args!("host stopped"));
+    }
+
+    /// Lets time pass, and does what a supervisor does when the disk has failed.
+    pub(crate) async fn rest(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            sleep(LOOK.min(until - Instant::now())).await;
+            let poisoned = self.app().is_some_and(|app| app.router.spool.poisoned().is_some());
+            if poisoned {
+                self.stage.note("world", format_args!("the disk has failed"));
+                self.stop(Some(POISONED_DRAIN)).await;
+                self.start(None).await;
+            }
+        }
+    }
+
+    /// Makes sure that it runs.
+    pub(crate) async fn ensure(&mut self) {
+        while self.running.is_none() {
+            self.start(None).await;
+        }
+    }
+
+    /// Another configuration.
+    pub(crate) async fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.write_config();
+        self.stage.facts.all().changes.push(Instant::now());
+        let Some(app) = self.app() else { return };
+        let report = app.reload.reload(false).await;
+        self.stage.note("world", format_args!("reload: {} {:?}", report.ok, report.lines));
+        if !report.ok {
+            self.stage.facts.wrong(format!("a reload was refused: {:?}", report.lines));
+        }
+    }
+
+    fn write_config(&self) -> PathBuf {
+        let path = self.folder.path().join("wirepost.yaml");
+        fs::write(&path, self.settings.yaml()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+/// An empty disk, but for the key of the log, which is random otherwise.
+async fn new_disk() -> (Spool, Faults) {
+    let (spool, faults) = Spool::open_memory_with_faults(options()).unwrap();
+    let mut batch = Batch::new();
+    batch.put_key(Bytes::from_static(b"log/key"), Bytes::from_static(&[7; 32]), NEVER_MS);
+    let kept = spool.commit(batch);
+    assert!(spool.pump().unwrap().work());
+    drop(kept.await.unwrap());
+    (spool, faults)
+}
+
+fn options() -> spool::Options {
+    let mut options = spool::Options::new(|| Instant::now().into_std());
+    options.writing = Writing::Pump;
+    options.reserve_bytes = 0;
+    options
+}
+
+/// The disk: it writes what waits, and takes its time for each sync.
+async fn write(pump: Pump, mut random: Random) {
+    loop {
+        match pump.patience() {
+            None => pump.come().await,
+            Some(patience) => {
+                tokio::select! {
+                    biased;
+                    () = pump.come() => {}
+                    () = sleep(patience) => {}
+                }
+            }
+        }
+        let took = if random.chance(20) { random.time(50..900) } else { random.time(0..8) };
+        sleep(took).await;
+        if !pump.work() {
+            return;
+        }
+    }
+}
+
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A start may fail if the disk does.
+fn faults_of(error: &StartError) -> Option<()> {
+    let text = explain(error);
+    (text.contains("injected") || text.contains("space")).then_some(())
+}
+
+fn explain(error: &StartError) -> String {
+    match error {
+        StartError::Config(findings) => {
+            findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        other => other.to_string(),
+    }
+}
