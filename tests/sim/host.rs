@@ -98,7 +98,7 @@ impl Host {
             attended: false,
         };
         let config = self.write_config();
-        let options = Options { config };
+        let options = Options::new(config);
         let starting = App::start(&options, machine);
         let started = tokio::select! {
             biased;
