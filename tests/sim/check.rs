@@ -122,8 +122,8 @@ impl Judge<'_> {
         let Some(expires) = parcel.expires() else { return };
         for sight in &parcel.sights {
             let since = sight.written.checked_sub(AFTER_START).unwrap_or(sight.written);
-            let starts = self.all.deaths.iter().chain(&self.all.changes);
-            let started = starts.into_iter().any(|at| (since..=sight.written).contains(at));
+            let mut starts = self.all.deaths.iter().chain(&self.all.changes);
+            let started = starts.any(|at| (since..=sight.written).contains(at));
             if sight.written > expires + EXPIRY_SLACK && !started {
                 let late = sight.written - expires;
                 wrong.push(format!("handed over {late:?} after its expiry: {sight:?}"));

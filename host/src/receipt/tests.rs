@@ -149,7 +149,7 @@ fn a_receipt_whose_commit_failed_is_no_repetition() {
     let mut batch = Batch::new();
     let early = book.enter(&mut batch, "smsc", &queued(), &["1".into()], Timestamp::NEVER);
     assert!(early.is_empty());
-    let mut ask = |target: &str, id: &str| {
+    let ask = |target: &str, id: &str| {
         let receipt = receipt(id, DELIVERED);
         book.find(&mut Batch::new(), &spool, target, receipt, KEEP).unwrap()
     };
