@@ -98,6 +98,11 @@ impl<S: Socket> Wire<S> {
         }
     }
 
+    /// Nothing is expected from the peer: what was read need not be acknowledged at once.
+    pub fn rest(&mut self) {
+        self.unacknowledged = false;
+    }
+
     /// The socket, for a handshake. What waits to be written is given up.
     #[must_use]
     pub fn into_socket(self) -> S {

@@ -99,6 +99,9 @@ impl Connection {
             let output = self.session.output(self.clock.instant()).split();
             self.link.push(output);
         }
+        if self.session.is_ready() {
+            self.link.rest();
+        }
         let deadline = self.session.poll_timeout();
         let turned = tokio::select! {
             biased;
@@ -150,6 +153,14 @@ impl Link {
         match self {
             Self::Plain(wire) => wire.push(octets),
             Self::Secured(wire) => wire.push(octets),
+            Self::Gone => {}
+        }
+    }
+
+    fn rest(&mut self) {
+        match self {
+            Self::Plain(wire) => wire.rest(),
+            Self::Secured(wire) => wire.rest(),
             Self::Gone => {}
         }
     }
