@@ -117,6 +117,8 @@ fn tick(ticker: &Ticker, engine: &EngineWeak) {
 fn config(pool_memory_bytes: Option<usize>) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
+    // A plugin is compiled beside the traffic: one processor is enough, and its thread ends with it.
+    config.parallel_compilation(false);
     if let Some(bytes) = pool_memory_bytes {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(INSTANCES_MAX)

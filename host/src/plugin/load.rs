@@ -145,8 +145,9 @@ impl Host {
             })?;
             Ok((module, component))
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(compiled) => compiled,
+        match tokio::task::spawn_blocking(move || in_a_thread_of_its_own(work)).await {
+            Ok(Ok(compiled)) => compiled,
+            Ok(Err(error)) => Err(lost(format!("the compiler stopped: {error}"))),
             Err(panic) => Err(lost(format!("the compiler stopped: {panic}"))),
         }
     }
@@ -173,6 +174,16 @@ impl Host {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(keys.entry(Arc::clone(name)).or_default())
     }
+}
+
+/// Compiling takes tens of megabytes, which the allocator keeps for the thread that had them: one that
+/// ends gives them back.
+fn in_a_thread_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("wasm-compile".into());
+        let ended = thread.spawn_scoped(scope, work)?.join();
+        ended.map_err(|_panic| std::io::Error::other("it panicked"))
+    })
 }
 
 fn init_error(fault: &Fault) -> LoadError {
