@@ -15,8 +15,7 @@ use super::receipts::awaited_key;
 use super::work::{Work, concerned};
 use crate::config::{ConnectorKind, OnUnknownOutcome, Receipts, Retry};
 use crate::delivery::{
-    Answers, Attempt, Cause, Defer, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED,
-    STATE_UNDECIDED,
+    Answers, Attempt, Cause, Defer, HELD, Queued, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
 };
 use crate::generation::Generation;
 use crate::ledger;
@@ -104,7 +103,7 @@ impl Router {
         let generation = self.generation();
         let mut settling = Settling::new(self, &generation, target);
         for mut queued in items {
-            let moved = settling.with_rules(&queued.delivery.clone(), |rules, now| {
+            let moved = settling.with_rules(&Arc::clone(&queued.delivery.route), |rules, now| {
                 fail_over(&mut queued.delivery, rules, now)
             });
             if moved {
@@ -152,42 +151,40 @@ impl<'a> Settling<'a> {
         if matches!(attempt, Attempt::Unknown { .. }) {
             Metrics::add(&self.router.metrics.unknown, &self.target.name, 1);
         }
-        let before = queued.delivery.clone();
-        let settlement = self
-            .with_rules(&before, |rules, now| settle(&mut queued.delivery, attempt, rules, now));
+        let route = Arc::clone(&queued.delivery.route);
+        let settlement =
+            self.with_rules(&route, |rules, now| settle(&mut queued.delivery, attempt, rules, now));
         self.apply(queued, settlement);
     }
 
-    fn with_rules<T>(
-        &self,
-        delivery: &Delivery,
-        decide: impl FnOnce(&Rules<'_>, Timestamp) -> T,
-    ) -> T {
+    fn with_rules<T>(&self, route: &str, decide: impl FnOnce(&Rules<'_>, Timestamp) -> T) -> T {
         let connector = self.generation.config.connectors.get(&self.target.name);
-        let route = self.generation.routes.route(&delivery.route);
+        let route = self.generation.routes.route(route);
         let by_route = route.and_then(|route| route.options.retry.as_deref());
         let by_target = connector.map(|connector| &*connector.retry);
-        let fallback = default_retry();
+        let fallback;
+        let retry = match by_route.or(by_target) {
+            Some(retry) => retry,
+            None => {
+                fallback = default_retry();
+                &fallback
+            }
+        };
         let (on_unknown, resend_whole) = match connector.map(|connector| &connector.kind) {
             Some(ConnectorKind::Smpp(smpp)) => (smpp.on_unknown_outcome, smpp.resend_whole),
             _ => (OnUnknownOutcome::Resend, false),
         };
-        let rules = Rules {
-            retry: by_route.or(by_target).unwrap_or(&fallback),
-            on_unknown,
-            resend_whole,
-            is_up: &|name| self.router.is_usable(name),
-        };
+        let rules =
+            Rules { retry, on_unknown, resend_whole, is_up: &|name| self.router.is_usable(name) };
         decide(&rules, self.now)
     }
 
     fn apply(&mut self, queued: Queued, settlement: Settlement) {
-        let kept = queued.clone();
         let written = match settlement {
             Settlement::Delivered { remote, reply, tells } => {
                 self.delivered(&queued, &remote, (&reply, tells))
             }
-            Settlement::Again { moved } => self.again(queued, moved),
+            Settlement::Again { moved } => self.again(&queued, moved),
             Settlement::Failed { cause } => {
                 Metrics::add(&self.router.metrics.failed, &self.target.name, 1);
                 self.target.failed.fetch_add(1, Ordering::Relaxed);
@@ -204,8 +201,8 @@ impl<'a> Settling<'a> {
             Settlement::Held { cause } => self.held(&queued, &cause),
         };
         if let Err(error) = written {
-            tracing::error!(event = "record.encode", id = %kept.delivery.id, %error);
-            self.target.give_back(vec![kept]);
+            tracing::error!(event = "record.encode", id = %queued.delivery.id, %error);
+            self.target.give_back(vec![queued]);
         }
     }
 
@@ -305,7 +302,7 @@ impl<'a> Settling<'a> {
         Ok(())
     }
 
-    fn again(&mut self, queued: Queued, moved: bool) -> Result<(), RecordError> {
+    fn again(&mut self, queued: &Queued, moved: bool) -> Result<(), RecordError> {
         Metrics::add(&self.router.metrics.deferred, &self.target.name, 1);
         self.target.deferred.fetch_add(1, Ordering::Relaxed);
         let delivery = &queued.delivery;
@@ -319,7 +316,7 @@ impl<'a> Settling<'a> {
             next: Some(delivery.due),
         };
         self.lazy.events.push(Event::about(self.now, delivery.id, delivery.message, what));
-        let queued = Box::new(queued);
+        let queued = Box::new(queued.clone());
         self.next.push(if moved { Next::Move(queued) } else { Next::Wait(queued) });
         Ok(())
     }
