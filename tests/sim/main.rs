@@ -30,9 +30,9 @@ use scenario::{Outcome, run};
 /// Seeds that found something once.
 const REGRESSIONS: &[u64] = &[0x99b3_0a54_eff0, 0x99b3_0a54_eff2];
 /// Seeds that every run of the tests has.
-const FIXED: u64 = 16;
+const FIXED: u64 = 8;
 /// Seeds of the day.
-const FRESH: u64 = 4;
+const FRESH: u64 = 2;
 /// How many seeds to run, instead of those above: `cargo xtask soak sim`.
 const SEEDS_VARIABLE: &str = "WIREPOST_SIM_SEEDS";
 /// One seed to run, with its trace.
