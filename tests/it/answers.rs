@@ -4,6 +4,7 @@ use smpp::Sm;
 use smpp::receipt::MessageState;
 use wirepost::target::StopKind;
 use wirepost_tests::mailer::mail;
+use wirepost_tests::relay::Mail;
 use wirepost_tests::sms::{number, receipt, text, text_with_receipt};
 use wirepost_tests::wait::until;
 use wirepost_tests::world::{ROUTES, base, config, connectors};
@@ -110,8 +111,7 @@ async fn a_delay_is_told_once_to_who_asked_or_said_nothing() {
         send(&mut mailer, "<alice@example.org> ENVID=QQ2", &to, &mail("Hi", "x")).await;
     }
     send(&mut mailer, "<>", "<0612345679@sms.test>", b"X: y\r\n\r\nz\r\n").await;
-    let mut told: Vec<String> =
-        relay.wait(2).await.iter().map(wirepost_tests::relay::Mail::text).collect();
+    let mut told: Vec<String> = relay.wait(2).await.iter().map(Mail::text).collect();
     told.sort_by_key(|text| text.contains("0612345671"));
     for (text, number) in told.iter().zip(["0612345670", "0612345671"]) {
         check_text(
@@ -314,4 +314,47 @@ async fn the_oldest_receipts_make_room_and_messages_are_put_off_at_the_door() {
     world.app().router.order("shop", None, "a test").await.unwrap();
     world.wait_empty().await;
     assert_eq!((shop.receipts().len(), shop.delivered().len()), (2, 4));
+}
+
+#[tokio::test]
+async fn a_receipt_whose_account_is_gone_goes_to_nobody_else() {
+    let smsc = Smsc::start().await;
+    let (world, relay) = world_with(&smsc, |text| text).await;
+    let shop = world.shop().await;
+    shop.submit(text_with_receipt("33612345678", "hello")).await;
+    let taken = smsc.wait(1).await;
+    shop.cut().await;
+    world.wait_target("shop", false).await;
+    smsc.deliver(receipt(&taken[0], "1", MessageState::Delivered));
+    until("the receipt", || (world.queued(Some("shop")) == 1).then_some(())).await;
+    let text = std::fs::read_to_string(world.config()).unwrap();
+    world
+        .reload(&text.replace("  shop: { smpp: { system_id: shop", "  new: { smpp: { system_id: n"))
+        .await;
+    world.wait_empty().await;
+    assert_eq!((smsc.taken().len(), relay.mails().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn receipts_for_nobody_are_bounded_and_the_same_for_ever_is_told_once() {
+    let smsc = Smsc::start().await;
+    let (world, _relay) =
+        world_with(&smsc, |text| format!("{text}journal: {{ path: journal }}\n")).await;
+    let shop = world.shop().await;
+    let (_, id) = shop.submit(text_with_receipt("33612345678", "hello")).await;
+    let taken = smsc.wait(1).await;
+    world.wait_empty().await;
+    for _ in 0..50 {
+        smsc.deliver(receipt(&taken[0], "1", MessageState::Delivered));
+        smsc.deliver(receipt(&taken[0], "nobody", MessageState::Delivered));
+    }
+    let late = || {
+        let story = world.story(&id);
+        let late = story.iter().filter(|(_, line)| line.contains("\"late\":true")).count();
+        (late == 49).then_some(())
+    };
+    until("all of them in the journal", late).await;
+    until("one that waits", || (world.app().router.receipts_parked() == 1).then_some(())).await;
+    assert_eq!(shop.receipts(), [(id, MessageState::Delivered.to_string())]);
+    world.wait_empty().await;
 }

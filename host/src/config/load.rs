@@ -235,6 +235,14 @@ fn check_mails(check: &mut Check, config: &Config, route: &RouteConfig, place: P
             "write a mailbox, such as \"{digits}@example.org\"",
         );
     }
+    let (convert, ttl) = (&options.convert, config.spool.receipts_ttl);
+    if convert.receipt == MailReceipt::Reported && convert.receipt_within > ttl {
+        check.error_with(
+            place,
+            format!("the route \"{name}\" waits longer for reports than they are taken"),
+            "make convert.receipt_within shorter, or spool.receipts_ttl longer",
+        );
+    }
     let takes_mail =
         config.listeners.values().any(|listener| matches!(listener.kind, ListenerKind::Smtp(_)));
     if options.convert.receipt == MailReceipt::Reported && !takes_mail {

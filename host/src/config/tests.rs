@@ -236,6 +236,18 @@ fn routes_that_nothing_reaches_are_pointed_at() {
 }
 
 #[test]
+fn routes_between_mail_and_sms_are_checked_for_what_cannot_come_true() {
+    let (head, _) = EXAMPLE.split_once("routes:").unwrap();
+    let check = |keys: &str, part: &str| {
+        let route = format!("- {{ name: desk, when: {{ protocol: smpp }}, to: relay, {keys} }}");
+        check_one(&format!("{head}routes:\n{route}\nspool: {{ receipts_ttl: 1h }}"), 17, part);
+    };
+    check("rewrite: { to: '{digits}' }", "rewrite.to: \"{digits}\" makes no mailbox");
+    check("convert: { receipt: reported }", "waits longer for reports than they are taken");
+    check("convert: { conversation: 7d }", "can answer only what comes from a known sender");
+}
+
+#[test]
 fn names_are_told_apart() {
     check_one(
         &EXAMPLE.replace("  esmes: {", "  relay: {").replace(", esmes]", "]"),

@@ -159,6 +159,12 @@ pub struct Answer {
     pub target: Arc<str>,
 }
 
+/// Whether the origin wants to hear of this.
+#[must_use]
+pub fn is_wanted(about: &About, outcome: &Outcome) -> bool {
+    about.answers != Answers::Copy && outcome.is_wanted(about.recipient.wish)
+}
+
 /// The answer that the origin wants, if it wants one.
 #[must_use]
 pub fn answer(
@@ -168,7 +174,7 @@ pub fn answer(
     id: MessageId,
     now: Timestamp,
 ) -> Option<Answer> {
-    if !outcome.is_wanted(about.recipient.wish) || about.answers == Answers::Copy {
+    if !is_wanted(about, outcome) {
         return None;
     }
     match about.origin.protocol {

@@ -163,3 +163,52 @@ fn a_receipt_whose_commit_failed_is_no_repetition() {
     let (found, _undo) = ask("smsc", "1");
     assert!(matches!(found, Match::Repeated(..)), "{found:?}");
 }
+
+/// Enters the mail that the delivery is, and returns a report that came before.
+async fn enter_report(book: &Book, spool: &Spool, told: bool) -> Option<Receipt> {
+    let mut batch = Batch::new();
+    let early = book.enter_report(&mut batch, &queued(), told, Timestamp::NEVER);
+    drop(spool.commit(batch).await.unwrap());
+    early
+}
+
+async fn report(book: &Book, spool: &Spool, state: u8) -> Match {
+    let mut batch = Batch::new();
+    let (found, _undo) = book.find(&mut batch, spool, REPORTS, receipt("77", state), KEEP).unwrap();
+    drop(spool.commit(batch).await.ok());
+    found
+}
+
+#[tokio::test]
+async fn a_report_may_come_before_the_answer_of_the_relay() {
+    let (book, spool) = (Book::default(), spool());
+    assert_eq!(report(&book, &spool, DELIVERED).await, Match::Parked);
+    assert_eq!(enter_report(&book, &spool, false).await, Some(receipt("77", DELIVERED)));
+    assert!(matches!(report(&book, &spool, DELIVERED).await, Match::Tell(..)));
+}
+
+#[tokio::test]
+async fn what_is_not_final_is_told_once_for_each_state() {
+    let (book, spool) = (Book::default(), spool());
+    enter_report(&book, &spool, false).await;
+    for (state, repeated) in
+        [(ENROUTE, false), (ENROUTE, true), (ACCEPTED, false), (DELIVERED, false), (ENROUTE, true)]
+    {
+        let found = report(&book, &spool, state).await;
+        assert_eq!(matches!(found, Match::Repeated(..)), repeated, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_was_told_or_given_up_hears_no_more() {
+    for told in [true, false] {
+        let spool = spool();
+        enter_report(&Book::default(), &spool, told).await;
+        let book = Book::open(&spool).unwrap();
+        let mut batch = Batch::new();
+        let given_up = book.give_up(&mut batch, &spool, (REPORTS, "77"), KEEP).unwrap();
+        assert_eq!(given_up.is_some(), !told);
+        drop(spool.commit(batch).await.ok());
+        assert!(matches!(report(&book, &spool, UNDELIVERABLE).await, Match::Repeated(..)));
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use message::{Message, Timestamp};
+use message::{Content, Message, Protocol, Timestamp};
 
 use super::Router;
 use super::work::Work;
@@ -164,10 +164,14 @@ impl Router {
         queued: &Queued,
         work: &mut Work,
     ) -> Result<(), message::record::RecordError> {
+        if queued.message.origin.protocol == Protocol::Internal {
+            return self.redirect_answer(generation, queued, work);
+        }
         let old = &queued.delivery;
         let mut message = (*queued.message).clone();
         let mut recipient = old.recipient.clone();
-        if let Some(known_as) = &old.known_as {
+        // What was an SMS goes on as the mail that it is.
+        if let Some(known_as) = old.known_as.as_ref().filter(|_| !queued.was_short()) {
             recipient.address = known_as.recipient.clone();
             if known_as.sender != message.sender {
                 // The stored body says another sender: this one gets a body of its own.
@@ -188,6 +192,10 @@ impl Router {
                 *event = Event::about(event.at, old.id, old.message, event.what.clone());
             }
             delivery.id = old.id;
+            if queued.was_short() {
+                delivery.known_as.clone_from(&old.known_as);
+                delivery.terms = old.terms.clone();
+            }
             delivery.terms.shared.clone_from(&old.terms.shared);
             delivery.doubtful = old.doubtful || is_begun(old);
             if message.id == queued.message.id {
@@ -197,6 +205,34 @@ impl Router {
         }
         work.batch.remove_entry(old.id.as_u64());
         work.put_plan(self, (old.message, &queued.message.origin.door), 1, plan)
+    }
+
+    /// Our own answers are never routed. A notification goes by the relay that carries them now; a
+    /// receipt whose account is gone has nobody to go to.
+    fn redirect_answer(
+        &self,
+        generation: &Generation,
+        queued: &Queued,
+        work: &mut Work,
+    ) -> Result<(), message::record::RecordError> {
+        let mut delivery = queued.delivery.clone();
+        let gone = delivery.targets.first().map_or_else(|| Arc::from(""), Arc::clone);
+        let target = match (&queued.message.content, &generation.config.bounces) {
+            (Content::Mail(_), Some(bounces)) => Some(Arc::clone(&bounces.via)),
+            _ => Some(Arc::clone(&gone)).filter(|name| self.target(name).is_some()),
+        };
+        if let Some(target) = target {
+            (delivery.targets, delivery.cursor) = (vec![Arc::clone(&target)], 0);
+            return work.put(delivery, &queued.message, (STATE_SCHEDULED, target));
+        }
+        Metrics::add(&self.metrics.expired, &gone, 1);
+        let reason = format!("its account {gone} is not configured any more").into();
+        let what = What::Expired { reason };
+        let now = self.clock.now();
+        work.events.push(Event::about(now, delivery.id, delivery.message, what));
+        work.batch.remove_entry(delivery.id.as_u64());
+        work.batch.count(ledger::EXPIRED, &gone, 1);
+        Ok(())
     }
 
     /// The pipeline has decided: deliveries take the place of the undecided entry.

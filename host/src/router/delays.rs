@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use message::{MessageId, Protocol, Recipient, Timestamp};
+use message::{MessageId, Protocol, Timestamp};
 use spool::{Cursor, Entry, Index};
 
 use super::Router;
-use super::work::Work;
-use crate::delivery::{Answers, Cause, DECIDER, HELD, Queued};
+use super::work::{Work, concerned};
+use crate::delivery::{Answers, Cause, HELD, Queued};
 use crate::receipt::ENROUTE;
-use crate::receipt::answer::{About, Outcome};
+use crate::receipt::answer::Outcome;
 use crate::spooler::load_entry;
 
 /// Deliveries that are looked at in one go.
@@ -68,15 +68,9 @@ impl Router {
         let why = delivery
             .last
             .clone()
-            .unwrap_or_else(|| Cause::ours("4.4.7", self.waits_for(&entry.target)));
+            .unwrap_or_else(|| Cause::ours("4.4.7", "the next system does not take it yet"));
         let outcome = Outcome::interim(ENROUTE, why, now);
-        let all: &[Recipient] = if &*entry.target == DECIDER { &message.recipients } else { &[] };
-        let mut abouts: Vec<About> =
-            all.iter().map(|to| About::recipient(message, to, delivery.answers)).collect();
-        if abouts.is_empty() {
-            abouts.push(About::queued(&queued));
-        }
-        for mut about in abouts {
+        for mut about in concerned(&queued) {
             about.recipient.wish.delay |= about.recipient.wish.unsaid;
             about.retry_until = Some(delivery.expires).filter(|it| *it != Timestamp::NEVER);
             work.put_answer(self, &about, &outcome)?;

@@ -28,6 +28,8 @@ use crate::receipt::{ACCEPTED, DELIVERED, EXPIRED, Receipt, UNDELIVERABLE};
 use crate::settle::{Rules, Settlement, expire, fail_over, is_begun, settle};
 use crate::target::Target;
 
+/// How long the book knows a mail after the time for its report is over.
+const AFTER_LIMIT: Duration = Duration::from_secs(86_400);
 /// How long a delivery waits whose outcome could not be written.
 const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
 
@@ -239,7 +241,7 @@ impl<'a> Settling<'a> {
     ) -> Result<(), RecordError> {
         let until = self.now.after(self.generation.config.spool.receipts_ttl);
         let Queued { delivery, message } = queued;
-        let ask = delivery.terms.ask;
+        let (ask, wish) = (delivery.terms.ask, delivery.recipient.wish);
         let is_account = self.generation.config.accounts.contains_key(&self.target.name);
         let awaited = !remote.is_empty() && !is_account && ask != Receipts::Never;
         let state = if is_account { DELIVERED } else { ACCEPTED };
@@ -247,12 +249,13 @@ impl<'a> Settling<'a> {
             Ok(())
         } else if queued.was_short() {
             self.taken_by_relay(queued, reply, until)
-        } else if awaited && (delivery.recipient.wish.any() || ask == Receipts::Always) {
+        } else if awaited && (wish.any() || ask == Receipts::Always) {
             let book = &self.router.book;
             let early = book.enter(&mut self.lazy.batch, &self.target.name, queued, remote, until);
             self.early.extend(early);
             Ok(())
-        } else if (tells && delivery.terms.shared.is_none()) || awaited {
+        } else if awaited || (delivery.terms.shared.is_none() && (tells || !wish.success)) {
+            // It tells itself, more is to come, or nobody wants to know.
             Ok(())
         } else {
             let outcome = Outcome::last(state, reply.clone(), self.now);
@@ -292,7 +295,9 @@ impl<'a> Settling<'a> {
             let outcome = Outcome::last(DELIVERED, reply.clone(), self.now);
             self.lazy.put_answer(self.router, &About::queued(queued), &outcome)?;
         }
+        let mut until = until;
         if let Some(within) = delivery.terms.report_within {
+            until = until.max(self.now.after(within).after(AFTER_LIMIT));
             let key = awaited_key(self.now.after(within), delivery.body);
             self.lazy.batch.put_key(key, Bytes::new(), spool::NEVER_MS);
         }

@@ -7,13 +7,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use message::{MessageId, Timestamp};
-use spool::{Batch, Cursor, Entry};
+use spool::{Cursor, Entry};
 
 use super::Router;
-use crate::delivery::{Delivery, HELD};
+use super::work::{Work, concerned};
+use crate::delivery::{Cause, HELD};
 use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::platform::leap::{Leap, Leaps};
+use crate::receipt::EXPIRED;
+use crate::receipt::answer::Outcome;
+use crate::spooler::load_entry;
 use crate::target::{StopKind, Target};
 
 /// How often.
@@ -157,26 +161,33 @@ impl Router {
         }
     }
 
-    /// Held messages whose time is over are deleted; the journal keeps that they were.
+    /// Held messages whose time is over are deleted; their origins are told, as of any expiry.
     async fn expire_held(&self, ids: &[MessageId]) {
         let now = self.clock.now();
-        let mut batch = Batch::new();
-        let mut events = Vec::new();
+        let mut work = Work::default();
         for id in ids {
             let Ok(Some(entry)) = self.spool.entry(id.as_u64()) else { continue };
             // It may have been released between then and now.
             if &*entry.target != HELD || !is_over(&entry, now) {
                 continue;
             }
-            batch.remove_entry(entry.id);
-            batch.count(ledger::EXPIRED, &entry.target, 1);
-            if let Ok(delivery) = message::record::decode::<Delivery>(&entry.bytes) {
-                let what = What::Expired { reason: "it was held and nobody released it".into() };
-                events.push(Event::about(now, delivery.id, delivery.message, what));
+            work.batch.remove_entry(entry.id);
+            work.batch.count(ledger::EXPIRED, &entry.target, 1);
+            let Ok(queued) = load_entry(&self.spool, &entry) else { continue };
+            let why = "it was held and nobody released it";
+            let delivery = &queued.delivery;
+            let what = What::Expired { reason: why.into() };
+            work.events.push(Event::about(now, delivery.id, delivery.message, what));
+            let outcome = Outcome::last(EXPIRED, Cause::ours("4.4.7", why), now);
+            for about in concerned(&queued) {
+                if let Err(error) = work.put_answer(self, &about, &outcome) {
+                    tracing::error!(event = "record.encode", id = entry.id, %error);
+                }
             }
         }
+        let batch = std::mem::take(&mut work.batch);
         if !batch.is_empty() && self.spool.commit(batch).await.is_ok() {
-            self.journal.record(events);
+            work.act(self);
         }
     }
 
@@ -186,7 +197,11 @@ impl Router {
         for target in self.targets() {
             let account = config.accounts.get(&target.name);
             let receipts_max = account.map(|account| account.receipts_max);
-            while let Some(max) = receipts_max.and_then(|max| usize::try_from(max).ok()) {
+            let Some(max) = receipts_max.and_then(|max| usize::try_from(max).ok()) else {
+                continue;
+            };
+            // What could not be written is here again, so that there is an end to trying.
+            for _ in 0..PAGES_MAX {
                 let excess = target.take_excess_answers(max, AT_ONCE);
                 if excess.is_empty() {
                     break;

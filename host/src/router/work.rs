@@ -21,7 +21,7 @@ use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
 use crate::plugin::{Claims, KvWrite};
 use crate::receipt::Undo;
-use crate::receipt::answer::{About, Outcome, answer};
+use crate::receipt::answer::{About, Outcome, answer, is_wanted};
 use crate::router::env::kv_key;
 use crate::spooler;
 
@@ -142,10 +142,13 @@ impl Work {
         about: &About,
         outcome: &Outcome,
     ) -> Result<(), RecordError> {
-        let generation = router.generation();
-        let config = &generation.config;
         let Some(outcome) = &self.fold(router, about, outcome) else { return Ok(()) };
         self.put_known(router, about, outcome);
+        if !is_wanted(about, outcome) {
+            return Ok(());
+        }
+        let generation = router.generation();
+        let config = &generation.config;
         let bounces = config.bounces.as_ref().map(|b| (b, &*config.node.hostname));
         let now = router.clock.now();
         let id = router.next_id();
