@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::install::{self, Peers};
@@ -149,6 +149,14 @@ impl Lab {
         let fields = found(&mail).unwrap_or_default();
         Ok(Report { fields, mail })
     }
+}
+
+/// All that came in has come to an end that somebody was told, or waits.
+pub(super) fn audit(lab: &Lab) -> Result<()> {
+    let mut command = Command::new(&lab.wirepost);
+    let said = client(command.arg("audit").current_dir(&lab.work))?;
+    ensure!(said.contains("everything is accounted for"), "{said}");
+    Ok(())
 }
 
 /// What a report says of one recipient, and the mail that it stands in.

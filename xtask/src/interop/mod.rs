@@ -29,7 +29,7 @@ struct Case {
     run: fn(&Lab) -> Result<()>,
 }
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 14] = [
     Case {
         name: "swaks sends, aiosmtpd reads",
         needs: |peers| peers.swaks && peers.aiosmtpd,
@@ -94,6 +94,11 @@ const CASES: [Case; 13] = [
         name: "kannel submits, long and short, and gets receipts and an answer",
         needs: |peers| peers.kannel && peers.node,
         run: kannel::esme,
+    },
+    Case {
+        name: "everything of this is accounted for",
+        needs: |peers| peers.count() >= PEERS_MIN,
+        run: lab::audit,
     },
 ];
 

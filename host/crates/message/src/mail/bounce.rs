@@ -280,7 +280,7 @@ fn explanation(bounce: &Bounce<'_>) -> Vec<u8> {
         text.push_str(introduction);
         text.push_str("\r\n\r\n");
         for recipient in recipients {
-            text.push_str(&format!("<{}>: {}", clean(recipient.final_recipient), recipient.status));
+            text.push_str(&format!("{}: {}", named(recipient), recipient.status));
             if !recipient.diagnostic.is_empty() {
                 text.push_str(&format!("\r\n    {}", clean(recipient.diagnostic)));
             }
@@ -288,6 +288,15 @@ fn explanation(bounce: &Bounce<'_>) -> Vec<u8> {
         }
     }
     text.into_bytes()
+}
+
+/// A recipient as the sender wrote it, and as what it was tried, where that is another one.
+fn named(recipient: &BouncedRecipient<'_>) -> String {
+    let tried = clean(recipient.final_recipient);
+    match without_type(recipient.original_recipient) {
+        written if written.is_empty() || written == tried => format!("<{tried}>"),
+        written => format!("<{}> ({tried})", clean(&written)),
+    }
 }
 
 fn status(bounce: &Bounce<'_>) -> Vec<u8> {

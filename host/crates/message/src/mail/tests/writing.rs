@@ -121,7 +121,7 @@ This is the mail system at gw.example.net.
 Your message could not be delivered to the recipients below.
 No further attempts are made.
 
-<+33612345678>: 5.1.1
+<0612345678@sms.example.net> (+33612345678): 5.1.1
     smpp; 0x0000000B invalid destination
 --=_wirepost_0_
 Content-Description: Delivery report
