@@ -116,8 +116,7 @@ impl Reader {
     }
 
     /// Events from a position on, those about `id` and what belongs to it if one is given; at most
-    /// `limit`, after looking at [`LINES_PER_PAGE`] at most. The page's `next` also serves to wait for
-    /// more.
+    /// `limit`, after looking at 100,000 lines at most. The page's `next` also serves to wait for more.
     ///
     /// # Errors
     /// The folder or a segment cannot be read.
