@@ -16,8 +16,10 @@ use tokio::net::TcpStream;
 
 use crate::platform::net::Stream;
 
-/// Room that is made for one read.
-const READ_OCTETS: usize = 64 * 1024;
+/// Room that is made for a read at least: what a connection that says nothing costs.
+const READ_OCTETS_MIN: usize = 4 * 1024;
+/// Room that is made for a read at most.
+const READ_OCTETS_MAX: usize = 64 * 1024;
 
 /// A socket, encrypted or not.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
@@ -80,13 +82,21 @@ pub struct Wire<S> {
     unflushed: bool,
     /// Something was read, and nothing written since that tells the peer.
     unacknowledged: bool,
+    /// Room for the next read: twice what the last one brought.
+    room: usize,
 }
 
 impl<S: Socket> Wire<S> {
     /// Nothing to write yet.
     #[must_use]
     pub fn new(socket: S) -> Self {
-        Self { socket, output: BytesMut::new(), unflushed: false, unacknowledged: false }
+        Self {
+            socket,
+            output: BytesMut::new(),
+            unflushed: false,
+            unacknowledged: false,
+            room: READ_OCTETS_MIN,
+        }
     }
 
     /// Adds octets to be written; nothing is copied if nothing waits.
@@ -122,7 +132,7 @@ impl<S: Socket> Wire<S> {
     /// The socket's.
     pub async fn turn(&mut self, mut input: Option<&mut BytesMut>) -> io::Result<Turn> {
         if let Some(input) = &mut input {
-            input.reserve(READ_OCTETS);
+            input.reserve(self.room);
             // What we write acknowledges as well, and costs no call of its own.
             if self.output.is_empty() && std::mem::take(&mut self.unacknowledged) {
                 self.socket.acknowledge_at_once();
@@ -133,7 +143,9 @@ impl<S: Socket> Wire<S> {
             if let Some(input) = &mut input
                 && let Poll::Ready(read) = pin!(self.socket.read_buf(*input)).poll(context)
             {
-                let turn = if read? == 0 { Turn::Closed } else { Turn::Read };
+                let octets = read?;
+                let turn = if octets == 0 { Turn::Closed } else { Turn::Read };
+                self.room = octets.saturating_mul(2).clamp(READ_OCTETS_MIN, READ_OCTETS_MAX);
                 self.unacknowledged = true;
                 return Poll::Ready(Ok(turn));
             }
