@@ -91,7 +91,9 @@ impl Judge<'_> {
         for sight in parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken) {
             taken.entry(sight.part.0).or_default().push(sight);
         }
-        for copies in taken.values() {
+        for copies in taken.values_mut() {
+            // On a stalled link the first copy may arrive last.
+            copies.sort_by_key(|sight| sight.written);
             for pair in copies.windows(2) {
                 let [first, second] = pair else { continue };
                 if self.is_known(first) {
