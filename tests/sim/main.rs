@@ -28,11 +28,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use scenario::{Outcome, run};
 
 /// Seeds that found something once.
-const REGRESSIONS: &[u64] = &[0x99b3_0a54_eff0, 0x99b3_0a54_eff2];
-/// Seeds that every run of the tests has.
+const REGRESSIONS: &[u64] = &[0x99b3_0a54_eff0, 0x99b3_0a54_eff2, 0x37ea_840e_70a1];
+/// Seeds that every run of the tests has. Fresh ones, those of the day, are for `cargo xtask soak sim`:
+/// a change is not to fail for what it did not touch.
 const FIXED: u64 = 8;
-/// Seeds of the day.
-const FRESH: u64 = 2;
 /// How many seeds to run, instead of those above: `cargo xtask soak sim`.
 const SEEDS_VARIABLE: &str = "WIREPOST_SIM_SEEDS";
 /// One seed to run, with its trace.
@@ -50,13 +49,12 @@ fn nothing_is_lost_doubled_or_stuck_whatever_the_peers_do() {
         assert!(outcome.wrong.is_empty(), "{}", report(seed, &outcome));
         return;
     }
-    let today = today();
     let seeds: Vec<u64> = match variable(SEEDS_VARIABLE) {
-        Some(count) => (0..count).map(|n| mixed(today).wrapping_add(n)).collect(),
-        None => {
-            let fresh = (0..FRESH).map(|n| mixed(today).wrapping_add(n));
-            REGRESSIONS.iter().copied().chain(0..FIXED).chain(fresh).collect()
+        Some(count) => {
+            let first = mixed(today());
+            (0..count).map(|n| first.wrapping_add(n)).collect()
         }
+        None => REGRESSIONS.iter().copied().chain(0..FIXED).collect(),
     };
     println!("{} seeds, from {:#x} to {:#x}", seeds.len(), seeds[0], seeds[seeds.len() - 1]);
     let failures = run_all(&seeds);

@@ -15,6 +15,9 @@ use crate::target::Target;
 
 /// Present while a run has not ended in order.
 const RUNNING_KEY: &[u8] = b"run/running";
+/// The id below which everything may have been delivered before a crash; present until nothing is
+/// left below it, however often the router starts and ends in order meanwhile.
+const DOUBT_KEY: &[u8] = b"run/doubt";
 /// Entries read in one go.
 const PAGE: usize = 5000;
 
@@ -71,12 +74,20 @@ impl Router {
     /// its deliveries are possible duplicates: their answers may have been lost with it.
     async fn note_start(&self) -> anyhow::Result<()> {
         let crashed = self.spool.find(RUNNING_KEY)?.is_some();
-        if crashed {
+        let mut batch = Batch::new();
+        let boundary = if crashed {
             tracing::warn!(
                 event = "recovery.unclean",
                 "the last run did not end in order; what it left is marked as possibly delivered",
             );
             let boundary = self.next_id();
+            let value = message::record::encode(&boundary)?;
+            batch.put_key(Bytes::from_static(DOUBT_KEY), value, spool::NEVER_MS);
+            Some(boundary)
+        } else {
+            self.doubt_of_earlier_runs(&mut batch)?
+        };
+        if let Some(boundary) = boundary {
             for target in self.targets() {
                 target.doubt_below(boundary);
             }
@@ -84,11 +95,22 @@ impl Router {
         let started = What::Started { in_order: !crashed };
         let started = Event::new(self.clock.now(), MessageId::from_u64(0), started);
         self.journal.record(vec![started]);
-        let mut batch = Batch::new();
         let value = message::record::encode(&self.clock.now())?;
         batch.put_key(Bytes::from_static(RUNNING_KEY), value, spool::NEVER_MS);
         let _durable = self.spool.commit(batch).await?;
         Ok(())
+    }
+
+    /// The boundary of a crash before the last run, if something below it is still here.
+    fn doubt_of_earlier_runs(&self, batch: &mut Batch) -> anyhow::Result<Option<MessageId>> {
+        let Some(value) = self.spool.find(DOUBT_KEY)? else { return Ok(None) };
+        let boundary: MessageId = message::record::decode(&value)?;
+        let (oldest, _) = self.spool.scan(&Index::Id, None, 1)?;
+        if oldest.first().is_some_and(|entry| entry.id < boundary.as_u64()) {
+            return Ok(Some(boundary));
+        }
+        batch.remove_key(Bytes::from_static(DOUBT_KEY));
+        Ok(None)
     }
 
     /// Everything was answered or given back: takes the mark away.
