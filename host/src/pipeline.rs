@@ -194,9 +194,7 @@ impl Run<'_> {
         events: &mut Vec<Event>,
     ) -> Option<Fate> {
         let name = Arc::clone(&slot.label);
-        if !matches!(judgement.verdict, Verdict::Next) || judgement.message.is_some() {
-            events.push(self.decided(leg, &name, &judgement));
-        }
+        events.push(self.decided(leg, &name, &judgement));
         if let Some(edited) = judgement.message {
             leg.message = edited;
         }

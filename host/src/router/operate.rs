@@ -58,9 +58,8 @@ pub struct Shown {
 }
 
 impl Router {
-    /// Takes a message back that still waits; false if it is in flight, gone, or not the account's.
-    #[must_use]
-    pub fn cancel(&self, account: &str, id: MessageId) -> bool {
+    /// Takes a message back that still waits, durably; false if it is in flight, gone, or not the account's.
+    pub async fn cancel(&self, account: &str, id: MessageId) -> bool {
         let Ok(queued) = load(&self.spool, id) else { return false };
         if &*queued.delivery.account != account {
             return false;
@@ -78,7 +77,8 @@ impl Router {
         work.batch.remove_entry(id.as_u64());
         work.batch.count(ledger::REMOVED, &target.name, 1);
         let batch = std::mem::take(&mut work.batch);
-        if self.spool.commit_later(batch).is_err() {
+        if let Err(error) = self.spool.commit(batch).await {
+            tracing::error!(event = "spool.refused", id = %id, %error);
             target.give_back(vec![queued]);
             return false;
         }

@@ -35,6 +35,8 @@ enum Answered {
     Batch(Vec<Submit>, Vec<Outcome>),
     /// A text that was replaced, or was not.
     Replaced(u32, Status),
+    /// A cancel_sm, by its sequence number.
+    Cancelled(u32, Status),
     /// A bind that is refused.
     NoBind(u32, CommandId, Status),
 }
@@ -230,13 +232,7 @@ impl Serving {
             }
             Pdu::Bind(bind) => self.bind(sequence, &bind),
             Pdu::QuerySm(query) => self.query(sequence, &query.message_id),
-            Pdu::CancelSm(cancel) => {
-                let done = self
-                    .id_of(&cancel.message_id)
-                    .is_some_and(|(account, id)| self.router.cancel(&account, id));
-                let status = if done { Status::ROK } else { Status::RCANCELFAIL };
-                self.respond(sequence, status, &Pdu::CancelSmResp);
-            }
+            Pdu::CancelSm(cancel) => self.cancel(sequence, &cancel.message_id),
             Pdu::ReplaceSm(replace) => self.replace(sequence, replace),
             _ if command.is_unanswered() => {}
             _ => self.refuse(sequence, command, Status::RINVCMDID),
@@ -308,6 +304,9 @@ impl Serving {
             Answered::Batch(submits, outcomes) => (submits, outcomes),
             Answered::Replaced(sequence, status) => {
                 return self.respond(sequence, status, &Pdu::ReplaceSmResp);
+            }
+            Answered::Cancelled(sequence, status) => {
+                return self.respond(sequence, status, &Pdu::CancelSmResp);
             }
             Answered::NoBind(sequence, command, status) => {
                 self.refuse(sequence, command, status);
@@ -412,6 +411,18 @@ impl Serving {
             error_code: known.error,
         };
         self.respond(sequence, Status::ROK, &Pdu::QuerySmResp(resp));
+    }
+
+    /// Takes a message back; the answer waits until that is durable.
+    fn cancel(&mut self, sequence: u32, given: &Octets) {
+        let Some((account, id)) = self.id_of(given) else {
+            return self.respond(sequence, Status::RCANCELFAIL, &Pdu::CancelSmResp);
+        };
+        let router = Arc::clone(&self.router);
+        self.accepting.push_back(Box::pin(async move {
+            let done = router.cancel(&account, id).await;
+            Answered::Cancelled(sequence, if done { Status::ROK } else { Status::RCANCELFAIL })
+        }));
     }
 
     /// Replaces a text; it costs as much as a submit, whose way it goes again.
