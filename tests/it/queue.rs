@@ -237,6 +237,27 @@ async fn what_no_route_takes_after_its_target_is_removed_is_held_with_the_reason
 }
 
 #[tokio::test]
+async fn what_is_held_and_cannot_be_read_stays_as_evidence_when_its_time_is_over() {
+    let (world, _relay, _smsc) = world_with(&format!("{HOLD}{ROUTES}")).await;
+    world.shop().await.submit(text("33712345678", "x")).await;
+    let id: message::MessageId = only(&world).await.parse().unwrap();
+    let spool = &world.app().router.spool;
+    let mut entry = spool.entry(id.as_u64()).unwrap().unwrap();
+    entry.expires_ms = 1;
+    let mut batch = spool::Batch::new();
+    batch.put_body(entry.body, bytes::Bytes::from_static(b"rot"));
+    batch.put_entry(entry);
+    drop(spool.commit(batch).await.unwrap());
+    let kept = until("another time for it", || {
+        let entry = spool.entry(id.as_u64()).unwrap();
+        assert!(entry.is_some(), "it is gone");
+        entry.filter(|entry| entry.expires_ms > 1)
+    })
+    .await;
+    assert_eq!(&*kept.target, "@held");
+}
+
+#[tokio::test]
 async fn a_flood_of_one_account_does_not_delay_the_single_message_of_another() {
     let (relay, smsc) = (Relay::start().await, Smsc::start().await);
     let accounts = "  shop: { smpp: { system_id: shop, password: secret } }\n";

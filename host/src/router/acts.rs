@@ -75,10 +75,27 @@ struct Taken {
     from: Option<Arc<Target>>,
 }
 
-/// Deliveries that an operator works on; nobody else does meanwhile.
-struct Claimed<'a> {
+/// Deliveries that somebody works on outside of their queue; nobody else does meanwhile.
+pub(super) struct Claimed<'a> {
     router: &'a Router,
     ids: BTreeSet<MessageId>,
+}
+
+impl<'a> Claimed<'a> {
+    /// None yet.
+    pub(super) const fn new(router: &'a Router) -> Self {
+        Self { router, ids: BTreeSet::new() }
+    }
+
+    /// Claims a delivery until this goes; false if somebody else has.
+    pub(super) fn claim(&mut self, id: MessageId) -> bool {
+        let mut all = self.router.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = all.insert(id);
+        if is_new {
+            self.ids.insert(id);
+        }
+        is_new
+    }
 }
 
 impl Drop for Claimed<'_> {
@@ -99,7 +116,7 @@ impl Router {
         ids: &[MessageId],
         why: &str,
     ) -> Vec<(MessageId, Result<(), String>)> {
-        let mut claimed = Claimed { router: self, ids: BTreeSet::new() };
+        let mut claimed = Claimed::new(self);
         let mut work = Work::default();
         let mut taken = Vec::new();
         let mut results = Vec::with_capacity(ids.len());
@@ -159,11 +176,9 @@ impl Router {
         id: MessageId,
         claimed: &mut Claimed<'_>,
     ) -> Result<Option<Taken>, String> {
-        let is_new = self.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        if !is_new {
+        if !claimed.claim(id) {
             return Err(format!("somebody else is about to do something to {id}"));
         }
-        claimed.ids.insert(id);
         let entry = self.spool.entry(id.as_u64()).map_err(|error| error.to_string())?;
         let entry = entry.ok_or_else(|| LoadError::Gone.to_string())?;
         let held = entry.state == STATE_HELD;

@@ -10,6 +10,7 @@ use message::{MessageId, Timestamp};
 use spool::{Cursor, Entry};
 
 use super::Router;
+use super::acts::Claimed;
 use super::work::{Work, concerned};
 use crate::delivery::{Cause, HELD};
 use crate::ledger;
@@ -165,15 +166,30 @@ impl Router {
     async fn expire_held(&self, ids: &[MessageId]) {
         let now = self.clock.now();
         let mut work = Work::default();
+        // An operator may release one at this moment.
+        let mut claimed = Claimed::new(self);
         for id in ids {
-            let Ok(Some(entry)) = self.spool.entry(id.as_u64()) else { continue };
+            if !claimed.claim(*id) {
+                continue;
+            }
+            let Ok(Some(mut entry)) = self.spool.entry(id.as_u64()) else { continue };
             // It may have been released between then and now.
             if &*entry.target != HELD || !is_over(&entry, now) {
                 continue;
             }
+            let queued = match load_entry(&self.spool, &entry) {
+                Ok(queued) => queued,
+                Err(error) => {
+                    // Nobody can be told of it: it stays as evidence, and is looked at again later.
+                    tracing::error!(event = "spool.unreadable", target = HELD, id = %id, %error);
+                    let held_ttl = self.generation().config.spool.held_ttl;
+                    entry.expires_ms = now.after(held_ttl).as_ms();
+                    work.batch.put_entry(entry);
+                    continue;
+                }
+            };
             work.batch.remove_entry(entry.id);
             work.batch.count(ledger::EXPIRED, &entry.target, 1);
-            let Ok(queued) = load_entry(&self.spool, &entry) else { continue };
             let why = "it was held and nobody released it";
             let delivery = &queued.delivery;
             let what = What::Expired { reason: why.into() };
@@ -186,8 +202,13 @@ impl Router {
             }
         }
         let batch = std::mem::take(&mut work.batch);
-        if !batch.is_empty() && self.spool.commit(batch).await.is_ok() {
-            work.act(self);
+        if batch.is_empty() {
+            return;
+        }
+        match self.spool.commit(batch).await {
+            Ok(_durable) => work.act(self),
+            // They are still here, and come again with the next sweep.
+            Err(error) => tracing::error!(event = "spool.refused", target = HELD, %error),
         }
     }
 
