@@ -61,7 +61,7 @@ pub(crate) enum Answer {
     /// It did not hear: it may have been taken.
     Unknown,
     Accepted(Instant),
-    Refused,
+    Refused(Instant),
 }
 
 /// A next hop saw it.
@@ -95,6 +95,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Told {
     pub(crate) delivered: bool,
     pub(crate) connection: u64,
+    /// When the host wrote it.
+    pub(crate) written: Instant,
     /// Our id in it.
     pub(crate) id: String,
     /// When our answer to it left.
@@ -114,6 +116,9 @@ pub(crate) const GIVE_UP: Duration = Duration::from_secs(7200);
 /// How long after its answer an outcome may still be lost in a crash: the way of the answer, and the
 /// time in which the mark is written and synced.
 pub(crate) const MARK_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long after its first failure the host goes on with a failed disk before it is stopped.
+pub(crate) const FAILING_DISK: Duration = Duration::from_secs(10);
 
 impl Facts {
     pub(crate) fn all(&self) -> MutexGuard<'_, All> {
@@ -192,7 +197,7 @@ impl Parcel {
     pub(crate) fn expires(&self) -> Option<Instant> {
         match self.answer {
             Answer::Accepted(at) => Some(at + self.validity),
-            Answer::Unknown | Answer::Refused => None,
+            Answer::Unknown | Answer::Refused(_) => None,
         }
     }
 

@@ -295,7 +295,7 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let peers = self.done.iter().all(|done| done.load(Ordering::Relaxed))
             && self.smscs.iter().all(Smsc::is_done);
-        peers && self.host.app().is_some_and(|app| waiting(app) == 0)
+        peers && self.host.app().is_some_and(|app| waiting(app) == 0 && down(app).is_empty())
     }
 
     /// What is left in the host that should not be.
@@ -319,10 +319,9 @@ impl World {
                     "{name} has {all} ({scheduled} scheduled, {flying} in flight): {waiting:?}"
                 ));
             }
-            let connector = target.name.starts_with("smsc") || &*target.name == "relay";
-            if rested && !target.is_up() && !connector {
-                left.problems.push(format!("{} is down though its ESME is bound", target.name));
-            }
+        }
+        for name in down(app) {
+            left.problems.push(format!("{name} is down though its ESME is bound"));
         }
         let stats = router.spool.stats();
         if stats.bodies > stats.entries {
@@ -333,6 +332,13 @@ impl World {
         }
         left
     }
+}
+
+/// Accounts without a session: their ESMEs bind again and again.
+fn down(app: &App) -> Vec<Arc<str>> {
+    let targets = app.router.targets().into_iter();
+    let accounts = targets.filter(|t| !t.name.starts_with("smsc") && &*t.name != "relay");
+    accounts.filter(|target| !target.is_up()).map(|target| Arc::clone(&target.name)).collect()
 }
 
 /// Deliveries that are not held.

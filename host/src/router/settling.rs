@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use message::record::RecordError;
 use message::{Protocol, Timestamp};
-use spool::Batch;
+use spool::{Batch, CommitError};
 
 use super::Router;
 use super::known::Asked;
@@ -15,7 +15,8 @@ use super::receipts::awaited_key;
 use super::work::{Work, concerned};
 use crate::config::{ConnectorKind, OnUnknownOutcome, Receipts, Retry};
 use crate::delivery::{
-    Answers, Attempt, Cause, Defer, HELD, Queued, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
+    Answers, Attempt, Cause, Defer, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED,
+    STATE_UNDECIDED,
 };
 use crate::generation::Generation;
 use crate::ledger;
@@ -35,6 +36,10 @@ const UNWRITTEN_WAIT: Duration = Duration::from_secs(1);
 
 /// How often receipts that came early are tried to be written, a second apart.
 const EARLY_TRIES_MAX: u32 = 60;
+
+/// How often the spool is asked to sync what an answer tells before the answer goes all the same, a
+/// second apart.
+const SYNC_TRIES_MAX: u32 = 30;
 
 /// What is done with one delivery when its outcome is written.
 enum Next {
@@ -73,6 +78,23 @@ impl Router {
             settling.one(queued, attempt);
         }
         settling.conclude().await;
+    }
+
+    /// Some parts of deliveries were taken while others are out. It is written with what is written
+    /// next; if it is lost in a crash, those parts are repeated.
+    pub fn note_progress(&self, target: &Target, deliveries: &[Delivery]) {
+        let mut batch = Batch::new();
+        for delivery in deliveries {
+            match crate::spooler::entry(delivery, STATE_SCHEDULED, &target.name) {
+                Ok(entry) => batch.put_entry(entry),
+                Err(error) => {
+                    tracing::error!(event = "record.encode", id = %delivery.id, %error);
+                }
+            }
+        }
+        if let Err(error) = self.spool.commit_later(batch) {
+            tracing::debug!(event = "spool.refused", target = &*target.name, %error);
+        }
     }
 
     /// Deliveries whose time is over: the origin is told.
@@ -370,6 +392,7 @@ impl<'a> Settling<'a> {
         if !batch.is_empty() {
             router.write_later(batch).await;
         }
+        let answers = std::mem::take(&mut lazy.pushes);
         lazy.act(router);
         for step in next {
             step.act(router, target);
@@ -395,6 +418,11 @@ impl<'a> Settling<'a> {
                 }
             }
         }
+        // An answer goes out when what it tells can no longer be forgotten. If the disk fails before
+        // that, the next run finds the answer in the spool, or the delivery that it is about.
+        if !answers.is_empty() && router.is_synced().await {
+            router.push(answers, router.clock.now());
+        }
         for (name, early) in early {
             router.early_receipts(&name, early).await;
         }
@@ -418,6 +446,19 @@ impl Router {
             }
             self.clock.sleep(UNWRITTEN_WAIT).await;
         }
+    }
+
+    /// Waits until what was written so far is durable; false if it never will be in this run.
+    async fn is_synced(&self) -> bool {
+        for _ in 0..SYNC_TRIES_MAX {
+            match self.spool.flush().await {
+                Ok(_durable) => return true,
+                Err(CommitError::Poisoned(_) | CommitError::Closed) => return false,
+                Err(error) => tracing::warn!(event = "spool.unsynced", %error),
+            }
+            self.clock.sleep(UNWRITTEN_WAIT).await;
+        }
+        true
     }
 
     /// Writes what may be lost in a crash; waits if the spool has no room for it now.

@@ -215,7 +215,7 @@ impl Esme {
                 };
                 let answer = match pdu.status {
                     0 => Answer::Accepted(Instant::now()),
-                    _ => Answer::Refused,
+                    _ => Answer::Refused(Instant::now()),
                 };
                 self.stage.note(
                     &self.name,
@@ -261,7 +261,8 @@ impl Esme {
                     format_args!("receipt {} {id} {delivered}: {status:#x}", sm.source),
                 );
                 if status == 0 {
-                    let told = Told { delivered, connection, id, answered, marked: false };
+                    let written = link.end.written();
+                    let told = Told { delivered, connection, written, id, answered, marked: false };
                     self.stage.facts.told(self.account, &sm.source, told);
                 }
             }

@@ -122,7 +122,7 @@ impl Mailer {
         }
         if reply(end, input).await? != 354 {
             for key in taken {
-                self.stage.facts.answer(&key, Answer::Refused);
+                self.stage.facts.answer(&key, Answer::Refused(Instant::now()));
             }
             write(end, b"RSET\r\n").await?;
             reply(end, input).await?;
@@ -132,7 +132,7 @@ impl Mailer {
         if self.random.chance(self.habits.cut_in_data) && !self.stage.is_calm() {
             // What has no end is nothing.
             for key in taken {
-                self.stage.facts.answer(&key, Answer::Refused);
+                self.stage.facts.answer(&key, Answer::Refused(Instant::now()));
             }
             let some = self.random.below(mail.len());
             write(end, &mail.as_bytes()[..some]).await?;
@@ -147,7 +147,7 @@ impl Mailer {
         for key in taken {
             let answer = match code {
                 250 => Answer::Accepted(Instant::now()),
-                400.. => Answer::Refused,
+                400.. => Answer::Refused(Instant::now()),
                 _ => Answer::Unknown,
             };
             self.stage.facts.answer(&key, answer);
@@ -160,7 +160,7 @@ impl Mailer {
             taken.push(recipient.key.clone());
         } else {
             self.stage.note(&self.name, format_args!("{}: {code}", recipient.key));
-            self.stage.facts.answer(&recipient.key, Answer::Refused);
+            self.stage.facts.answer(&recipient.key, Answer::Refused(Instant::now()));
         }
     }
 

@@ -228,10 +228,16 @@ impl Session {
         // A relay that tells nobody of success makes the host say that it was relayed.
         let delivered = ["delivered", "relayed"].contains(&&*field("Action:"));
         let id = field("Message-ID:");
+        let told = Told {
+            delivered,
+            connection: self.end.number(),
+            written: self.end.written(),
+            id,
+            answered,
+            marked,
+        };
         for who in &self.recipients {
-            let told =
-                Told { delivered, connection: self.end.number(), id: id.clone(), answered, marked };
-            facts.told(who, &about, told);
+            facts.told(who, &about, told.clone());
         }
     }
 

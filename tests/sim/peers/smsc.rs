@@ -400,7 +400,7 @@ impl Link {
             Outgoing::Message { source } if pdu.status == 0 => {
                 facts.answer(source, Answer::Accepted(Instant::now()));
             }
-            Outgoing::Message { source } => facts.answer(source, Answer::Refused),
+            Outgoing::Message { source } => facts.answer(source, Answer::Refused(Instant::now())),
             Outgoing::Receipt { recipient, id, delivered, known: true } if pdu.status == 0 => {
                 let taken = ReceiptSent { id: id.clone(), delivered: *delivered };
                 if let Some(parcel) = facts.all().parcels.get_mut(recipient) {

@@ -468,8 +468,13 @@ impl Serving {
     fn deliver(&mut self) {
         let Some(bound) = &mut self.bound else { return };
         bound.flight.send(&mut self.link.session, self.router.clock.instant());
+        let Some(target) = &bound.target else { return };
+        let progress = bound.flight.take_progress();
+        if !progress.is_empty() {
+            self.router.note_progress(target, &progress);
+        }
         let results = bound.flight.take_results();
-        if let (false, Some(target)) = (results.is_empty(), &bound.target) {
+        if !results.is_empty() {
             let (router, target) = (Arc::clone(&self.router), Arc::clone(target));
             self.settling.push(Box::pin(async move { router.settle(&target, results).await }));
         }

@@ -184,6 +184,10 @@ impl Serving<'_> {
     fn deliver(&mut self) {
         let (router, target) = (&self.bound.router, &self.bound.target);
         self.flight.send(&mut self.link.session, router.clock.instant());
+        let progress = self.flight.take_progress();
+        if !progress.is_empty() {
+            router.note_progress(target, &progress);
+        }
         let results = self.flight.take_results();
         if !results.is_empty() {
             let (router, target) = (Arc::clone(router), Arc::clone(target));

@@ -3,7 +3,7 @@
 //! A delivery's parts go over one session in their order. Each delivery that is taken comes back
 //! exactly once: as a result, or untried when the session ends before its first part went out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use smpp::{Pdu, Session, Sm, Status, tag};
 use super::compose::{Composing, compose};
 use super::references::References;
 use super::verdict::{Judge, Verdict, cause};
-use crate::delivery::{Attempt, Cause, Defer, Part, Queued};
+use crate::delivery::{Attempt, Cause, Defer, Delivery, Part, Queued};
 
 /// Bits of a token that say which part; the rest says which delivery.
 const PART_BITS: u32 = 8;
@@ -36,6 +36,8 @@ pub struct Flight {
     free: Vec<usize>,
     backlog: VecDeque<Outgoing>,
     results: Vec<(Queued, Attempt)>,
+    /// Jobs of which parts were taken since they were last asked for, while others are out.
+    progressed: BTreeSet<usize>,
     flying: usize,
 }
 
@@ -95,6 +97,7 @@ impl Flight {
             free: Vec::new(),
             backlog: VecDeque::new(),
             results: Vec::new(),
+            progressed: BTreeSet::new(),
             flying: 0,
         }
     }
@@ -177,7 +180,12 @@ impl Flight {
         let Some(job) = self.jobs.get_mut(index).and_then(Option::as_mut) else { return };
         job.out = job.out.saturating_sub(1);
         match verdict {
-            Verdict::Taken => job.took(part, message_id(pdu)),
+            Verdict::Taken => {
+                job.took(part, message_id(pdu));
+                if job.out + job.unsent > 0 {
+                    self.progressed.insert(index);
+                }
+            }
             Verdict::Deferred(class) => {
                 let cause = cause(status, words(pdu).as_deref(), &self.peer);
                 job.end.get_or_insert(Attempt::Deferred { cause, class });
@@ -199,6 +207,14 @@ impl Flight {
     /// What has come to an end since the last call.
     pub fn take_results(&mut self) -> Vec<(Queued, Attempt)> {
         std::mem::take(&mut self.results)
+    }
+
+    /// Deliveries of which more parts were taken since the last call, while others are still out: a
+    /// crash before the last answer is to repeat only those.
+    pub fn take_progress(&mut self) -> Vec<Delivery> {
+        let progressed = std::mem::take(&mut self.progressed);
+        let jobs = progressed.into_iter().filter_map(|index| self.jobs.get(index)?.as_ref());
+        jobs.map(|job| job.queued.delivery.clone()).collect()
     }
 
     /// The session is over; `tokens` are its requests without an answer.
@@ -298,6 +314,7 @@ impl Flight {
         let Some(place) = self.jobs.get_mut(index) else { return };
         let Some(job) = place.take_if(|job| job.out == 0 && job.unsent == 0) else { return };
         self.free.push(index);
+        self.progressed.remove(&index);
         self.flying -= 1;
         let attempt = job.end.unwrap_or_else(|| Attempt::Delivered {
             remote: remote(job.ids),

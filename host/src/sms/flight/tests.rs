@@ -117,6 +117,25 @@ fn parts_wait_for_the_window_and_come_back_as_one() {
 }
 
 #[test]
+fn what_was_taken_is_told_of_once_while_other_parts_are_out() {
+    let mut run = Run::new(3);
+    let seen = run.start(vec![text(&"x".repeat(400))]);
+    assert_eq!((seen.len(), run.flight.take_progress().len()), (3, 0));
+    run.answer(seen[1].0, Status::ROK, "2");
+    let progress = run.flight.take_progress();
+    let parts: Vec<_> = progress[0].parts.iter().flat_map(|parts| &parts.sent).collect();
+    assert!(
+        matches!(*parts, [Part::Missing, Part::Sent(id), Part::Missing] if &**id == "2"),
+        "{parts:?}"
+    );
+    assert_eq!(run.flight.take_progress().len(), 0, "told once");
+    run.answer(seen[0].0, Status::ROK, "1");
+    run.answer(seen[2].0, Status::ROK, "3");
+    assert_eq!(run.flight.take_progress().len(), 0, "the result tells the rest");
+    assert_eq!(run.results().len(), 1);
+}
+
+#[test]
 fn only_missing_parts_are_sent_again() {
     let mut run = Run::new(10);
     let seen = run.start(vec![text(&"x".repeat(400))]);
