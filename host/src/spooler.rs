@@ -74,9 +74,15 @@ pub fn load(spool: &Spool, id: MessageId) -> Result<Queued, LoadError> {
 /// # Errors
 /// [`LoadError`].
 pub fn delivery(spool: &Spool, id: MessageId) -> Result<Delivery, LoadError> {
-    let entry =
-        spool.entry(id.as_u64()).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)?;
-    delivery_of(&entry)
+    delivery_of(&entry_of(spool, id)?)
+}
+
+/// Reads an entry.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn entry_of(spool: &Spool, id: MessageId) -> Result<Entry, LoadError> {
+    spool.entry(id.as_u64()).map_err(|error| read_error(&error))?.ok_or(LoadError::Gone)
 }
 
 /// The delivery of an entry.

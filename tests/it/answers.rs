@@ -294,7 +294,7 @@ async fn the_oldest_receipts_make_room_and_messages_are_put_off_at_the_door() {
     until("a message", || (world.queued(Some("shop")) == 1).then_some(())).await;
     let shop = world.shop().await;
     until("it", || (shop.delivered().len() == 1).then_some(())).await;
-    world.app().router.order("shop", Some(StopKind::Suspended), "a test").await.unwrap();
+    world.app().router.order("shop", Some(StopKind::Suspended), &"a test".into()).await.unwrap();
     let ids = shop.submit_all((0..5).map(|_| text_with_receipt("33612345678", "x"))).await;
     smsc.wait(5).await;
     let discarded = || {
@@ -312,7 +312,7 @@ async fn the_oldest_receipts_make_room_and_messages_are_put_off_at_the_door() {
     let reply = mailer.send("a@example.org", &["0612345678@sms.test"], &mail("Hi", "x")).await;
     assert!(reply.starts_with("452 4.3.1"), "{reply}");
     assert_eq!(world.queued(Some("shop")), 3);
-    world.app().router.order("shop", None, "a test").await.unwrap();
+    world.app().router.order("shop", None, &"a test".into()).await.unwrap();
     world.wait_empty().await;
     assert_eq!((shop.receipts().len(), shop.delivered().len()), (2, 4));
 }

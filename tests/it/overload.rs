@@ -78,3 +78,27 @@ async fn a_flood_beside_slow_and_dead_targets_loses_nothing_and_starves_nobody()
     assert!(stalled.is_empty(), "{stalled:?}");
     drop(idle);
 }
+
+#[tokio::test]
+async fn a_full_queue_has_room_left_for_accounts_that_have_little_in_it() {
+    let (relay, dead) = (Relay::start().await, Smsc::start().await.stop().await);
+    let account = "  shop: { smpp: { system_id: shop, password: secret } }\n";
+    let accounts = format!("{account}{}", account.replace("shop", "alarm"));
+    let base = world::base().replace(account, &accounts);
+    let smsc = smsc_connector("smsc", dead).replace("    retry:", "    queue_max: 50\n    retry:");
+    let relay = relay_connector(relay.address);
+    let config =
+        format!("{base}connectors:\n{relay}{smsc}routes:\n  - {{ name: all, to: smsc }}\n");
+    let world = World::start(&config).await;
+    let shop = world.shop().await;
+    let alarm = Esme::bind(world.address("esmes"), "alarm", "secret").await;
+    for (esme, taken) in [(&shop, 45), (&alarm, 5)] {
+        for n in 0..taken {
+            let (status, _) = esme.submit(text("33601234567", "x")).await;
+            assert_eq!(status, Status::ROK, "{n} of {taken}");
+        }
+        let (status, _) = esme.submit(text("33601234567", "too many")).await;
+        assert_eq!(status, Status::RMSGQFUL);
+    }
+    assert_eq!(world.queued(Some("smsc")), 50);
+}

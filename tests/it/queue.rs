@@ -36,14 +36,14 @@ async fn only(world: &World) -> String {
 }
 
 async fn act(world: &World, act: Act, id: &str) {
-    let results = world.app().router.act_on(act, &[id.parse().unwrap()], "a test").await;
+    let results = world.app().router.act_on(act, &[id.parse().unwrap()], &"a test".into()).await;
     assert_eq!(results[0].1, Ok(()), "{act:?} {id}");
 }
 
 /// Runs a job to its end.
 async fn job(world: &World, act: Act, filter: Filter, dry_run: bool) -> JobShown {
     let router = &world.app().router;
-    let id = router.start_job(act, filter, "a test", dry_run).unwrap();
+    let id = router.start_job(act, filter, &"a test".into(), dry_run).unwrap();
     until("the end of a job", || router.job(id).filter(|job| job.state != "running")).await
 }
 
@@ -51,7 +51,8 @@ async fn job(world: &World, act: Act, filter: Filter, dry_run: bool) -> JobShown
 async fn a_suspended_target_gets_nothing_until_it_is_resumed_also_across_a_restart() {
     let (world, _relay, smsc) = world_with(ROUTES).await;
     world.wait_target("smsc", true).await;
-    let order = |kind| world.app().router.order("smsc", kind, "maintenance");
+    let maintenance = "maintenance".into();
+    let order = |kind| world.app().router.order("smsc", kind, &maintenance);
     order(Some(StopKind::Suspended)).await.unwrap();
     let (status, _) = world.shop().await.submit(text("33612345678", "later")).await;
     assert_eq!(status, Status::ROK);
@@ -61,7 +62,7 @@ async fn a_suspended_target_gets_nothing_until_it_is_resumed_also_across_a_resta
     assert!(router.waits_for("smsc").contains("suspended"), "{}", router.waits_for("smsc"));
     assert!(router.waits_for("smsc").contains("maintenance"));
     assert_eq!((smsc.taken().len(), world.queued(Some("smsc"))), (0, 1));
-    router.order("smsc", None, "done").await.unwrap();
+    router.order("smsc", None, &"done".into()).await.unwrap();
     assert_eq!(words(&smsc.wait(1).await), ["later"]);
 }
 
@@ -75,7 +76,7 @@ async fn a_target_that_is_drained_takes_nothing_new_and_sends_what_waits() {
     world.wait_target("smsc", true).await;
     let shop = world.shop().await;
     shop.submit_all((0..100).map(|n| text("33612345678", &n.to_string()))).await;
-    world.app().router.order("smsc", Some(StopKind::Draining), "moving").await.unwrap();
+    world.app().router.order("smsc", Some(StopKind::Draining), &"moving".into()).await.unwrap();
     assert_eq!(shop.submit(text("33612345678", "new")).await.0, Status::RMSGQFUL);
     let mut mailer = world.mailer().await;
     let reply = mailer.send("a@example.org", &["0612345678@sms.test"], &mail("x", "y")).await;
@@ -102,12 +103,12 @@ async fn what_a_route_holds_goes_on_when_it_is_released_and_its_neighbours_go_on
 #[tokio::test]
 async fn what_an_operator_holds_goes_where_it_was_going_when_it_is_released() {
     let (world, _relay, smsc) = world_with(ROUTES).await;
-    world.app().router.order("smsc", Some(StopKind::Suspended), "a test").await.unwrap();
+    world.app().router.order("smsc", Some(StopKind::Suspended), &"a test".into()).await.unwrap();
     world.shop().await.submit(text("33612345678", "wait")).await;
     let id = only(&world).await;
     act(&world, Act::Hold, &id).await;
     assert_eq!(world.app().router.list(None, 10).unwrap()[0].state, "held");
-    world.app().router.order("smsc", None, "a test").await.unwrap();
+    world.app().router.order("smsc", None, &"a test".into()).await.unwrap();
     act(&world, Act::Release, &id).await;
     assert_eq!(words(&smsc.wait(1).await), ["wait"]);
     world.wait_empty().await;
@@ -160,19 +161,19 @@ async fn a_job_routes_again_what_waits_for_a_dead_target_and_a_dry_run_changes_n
 #[tokio::test]
 async fn a_job_can_be_cancelled_and_two_do_not_work_on_the_same_delivery() {
     let (world, _relay, smsc) = world_with(ROUTES).await;
-    world.app().router.order("smsc", Some(StopKind::Suspended), "a test").await.unwrap();
+    world.app().router.order("smsc", Some(StopKind::Suspended), &"a test".into()).await.unwrap();
     let shop = world.shop().await;
     shop.submit_all((0..2000).map(|n| text("33612345678", &n.to_string()))).await;
     let router = &world.app().router;
     let all =
         || Filter { state: Some(Filter::state_of("scheduled").unwrap()), ..Filter::default() };
-    let id = router.start_job(Act::Hold, all(), "a test", false).unwrap();
+    let id = router.start_job(Act::Hold, all(), &"a test".into(), false).unwrap();
     assert!(router.cancel_job(id));
     let first = until("its end", || router.job(id).filter(|job| job.state != "running")).await;
     assert_eq!(first.state, "cancelled");
     let second = job(&world, Act::Hold, all(), false).await;
     assert_eq!(first.done + second.done, 2000, "{first:?} {second:?}");
-    router.order("smsc", None, "a test").await.unwrap();
+    router.order("smsc", None, &"a test".into()).await.unwrap();
     let held = Filter { state: Some(Filter::state_of("held").unwrap()), ..Filter::default() };
     assert_eq!(job(&world, Act::Release, held, false).await.done, 2000);
     smsc.wait(2000).await;
@@ -237,6 +238,35 @@ async fn what_no_route_takes_after_its_target_is_removed_is_held_with_the_reason
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_any_more_is_held_and_shown_until_it_is_deleted() {
+    let (relay, smsc) = (Relay::start().await, Smsc::start().await);
+    let dead = smsc.stop().await;
+    let world = World::start(&config(relay.address, dead, ROUTES)).await;
+    world.shop().await.submit(text("33612345678", "x")).await;
+    let id: message::MessageId = only(&world).await.parse().unwrap();
+    let spool = &world.app().router.spool;
+    let entry = spool.entry(id.as_u64()).unwrap().unwrap();
+    let mut batch = spool::Batch::new();
+    batch.put_body(entry.body, bytes::Bytes::from_static(b"rot"));
+    batch.put_entry(entry);
+    drop(spool.commit(batch).await.unwrap());
+    let world = world.restart().await;
+    let _smsc = Smsc::start_at(dead, |_, _| Answer::default()).await;
+    let held = until("the hold", || {
+        world.app().router.list(None, 10).unwrap().into_iter().find(|it| it.state == "held")
+    })
+    .await;
+    assert_eq!((&*held.to, &*held.account), ("+33612345678", "shop"));
+    assert!(held.why.contains("cannot be read"), "{}", held.why);
+    let (ids, why) = ([id], "looked at".into());
+    let act = |act| world.app().router.act_on(act, &ids, &why);
+    let refused = act(Act::Release).await.remove(0).1.unwrap_err();
+    assert!(refused.contains("only delete"), "{refused}");
+    assert_eq!(act(Act::Delete).await.remove(0).1, Ok(()));
+    world.wait_empty().await;
+}
+
+#[tokio::test]
 async fn what_is_held_and_cannot_be_read_stays_as_evidence_when_its_time_is_over() {
     let (world, _relay, _smsc) = world_with(&format!("{HOLD}{ROUTES}")).await;
     world.shop().await.submit(text("33712345678", "x")).await;
@@ -287,9 +317,12 @@ async fn a_large_mail_to_many_is_in_memory_once_and_arrives() {
     let reply = world.mailer().await.send("a@example.org", &names, &large).await;
     assert!(reply.starts_with("250"), "{reply}");
     assert!(world.app().router.loaded_bytes() <= LOADED_BYTES_MAX);
+    let why = "a test".into();
+    world.app().router.order("relay", Some(StopKind::Suspended), &why).await.unwrap();
     let world = world.restart().await;
     assert_eq!(world.app().router.loaded_bytes(), 0, "content is read when its turn comes");
     let relay = Relay::start_at(address).await;
+    world.app().router.order("relay", None, &why).await.unwrap();
     world.wait_empty().await;
     let got: usize = relay.mails().iter().map(|mail| mail.recipients.len()).sum();
     assert_eq!(got, 40);

@@ -1,7 +1,5 @@
 //! The control socket: status, reload, traces and the queue, as JSON.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -99,18 +97,5 @@ pub(super) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(Failure::ours(error.to_string())),
-    }
-}
-
-/// The reason that an operator gave, or that there is none.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Why {
-    #[serde(default)]
-    pub(super) why: String,
-}
-
-impl Why {
-    pub(super) fn text(&self) -> Arc<str> {
-        if self.why.is_empty() { "no reason given".into() } else { self.why.as_str().into() }
     }
 }

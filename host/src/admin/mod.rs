@@ -5,6 +5,7 @@ mod control;
 mod status;
 mod queue;
 mod orders;
+mod operator;
 mod events;
 mod failure;
 mod watch;
@@ -13,13 +14,14 @@ mod gauges;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use axum::serve::Listener;
+use operator::Operator;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::config::{Config, Name};
@@ -66,26 +68,24 @@ pub async fn start(
     let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(event = "admin.listening", socket = %socket.display(), http = ?address);
     if let Some(http) = http {
-        serve(router, "admin http", http, watch::routes(shared.clone()), None);
+        let serving = axum::serve(http, watch::routes(shared.clone()));
+        serve(router, "admin http", serving.into_future(), None);
     }
-    serve(router, "admin socket", control, control::routes(shared), Some(socket.clone()));
+    let routes = control::routes(shared).into_make_service_with_connect_info::<Operator>();
+    let serving = axum::serve(control, routes).into_future();
+    serve(router, "admin socket", serving, Some(socket.clone()));
     Ok(address)
 }
 
 /// Answers until the router stops, then removes the socket file if there is one.
-fn serve<L>(
+fn serve(
     router: &Arc<Router>,
     name: &'static str,
-    listener: L,
-    routes: axum::Router,
+    serving: impl Future<Output = io::Result<()>> + Send + 'static,
     file: Option<PathBuf>,
-) where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-{
+) {
     let stopping = router.tasks.stopping().clone();
     router.tasks.spawn(name, async move {
-        let serving = axum::serve(listener, routes).into_future();
         tokio::select! {
             biased;
             // Nobody needs the last answer: a client that is cut says that the router stopped.

@@ -8,10 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::control::Why;
 use super::failure::Failure;
 use crate::config::{Glob, parse_duration};
-use crate::router::{Act, Filter, JobShown};
+use crate::router::{Act, Filter, JobShown, Mandate};
 use crate::target::StopKind;
 
 /// What is ordered about a target.
@@ -27,7 +26,7 @@ pub(super) enum Order {
 pub(super) async fn target(
     State(shared): State<Shared>,
     Path((name, order)): Path<(String, Order)>,
-    Query(why): Query<Why>,
+    mandate: Mandate,
 ) -> Result<Json<Value>, Failure> {
     let kind = match order {
         Order::Suspend => Some(StopKind::Suspended),
@@ -38,7 +37,7 @@ pub(super) async fn target(
     let Some(target) = router.target(&name) else {
         return Err(Failure::missing(format!("there is no connector or account \"{name}\"")));
     };
-    router.order(&name, kind, &why.text()).await.map_err(Failure::ours)?;
+    router.order(&name, kind, &mandate).await.map_err(Failure::ours)?;
     let (queued, _, in_flight) = target.counts();
     let stopped = kind.map(StopKind::word);
     Ok(Json(
@@ -65,7 +64,7 @@ pub(super) struct JobQuery {
 pub(super) async fn start(
     State(shared): State<Shared>,
     Query(query): Query<JobQuery>,
-    Query(why): Query<Why>,
+    mandate: Mandate,
 ) -> Result<Json<JobShown>, Failure> {
     let state = query.state.as_deref().map(Filter::state_of).transpose().map_err(Failure::bad)?;
     let to = query.to.as_deref().map(Glob::parse).transpose().map_err(Failure::bad)?;
@@ -78,9 +77,8 @@ pub(super) async fn start(
         ));
     }
     let router = &shared.router;
-    let id = router
-        .start_job(query.act, filter, &why.text(), query.dry_run)
-        .map_err(Failure::conflict)?;
+    let id =
+        router.start_job(query.act, filter, &mandate, query.dry_run).map_err(Failure::conflict)?;
     router.job(id).map(Json).ok_or_else(|| Failure::ours("the job is gone"))
 }
 

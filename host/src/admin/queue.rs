@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use spool::Index;
 
 use super::Shared;
-use super::control::{Why, blocking, parse_id};
+use super::control::{blocking, parse_id};
 use super::failure::Failure;
 use crate::delivery::{DECIDER, HELD, STATE_HELD};
-use crate::router::{Act, Router, Shown};
+use crate::router::{Act, Mandate, Router, Shown};
 use crate::spooler::delivery_of;
 use crate::target::{StopKind, Target};
 
@@ -218,16 +218,15 @@ pub(super) async fn retry_all(
 pub(super) async fn act(
     State(shared): State<Shared>,
     Path((id, act)): Path<(String, Act)>,
-    Query(why): Query<Why>,
+    mandate: Mandate,
 ) -> Result<Json<Value>, Failure> {
     let id = parse_id(&id)?;
     let router = Arc::clone(&shared.router);
     let shown = blocking(move || router.shown(id).map_err(Failure::from)).await?;
-    let why = why.text();
-    let results = shared.router.act_on(act, &[id], &why).await;
+    let results = shared.router.act_on(act, &[id], &mandate).await;
     for (_, result) in results {
         result.map_err(Failure::conflict)?;
     }
-    tracing::info!(event = "operator.act", act = act.word(), id = %id, why = &*why);
+    tracing::info!(event = "operator.act", act = act.word(), id = %id, why = &*mandate.why, by = &*mandate.by);
     Ok(Json(json!({ "act": act.word(), "id": id.to_string(), "state": shown.state })))
 }

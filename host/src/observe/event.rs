@@ -129,7 +129,7 @@ pub enum What {
     Operator {
         /// `retry`, `release`, `delete`, `bounce`.
         action: Arc<str>,
-        /// Who, as far as known, and why.
+        /// Why, and by whom as far as that is known.
         detail: Arc<str>,
     },
     /// A receipt for it came.

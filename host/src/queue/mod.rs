@@ -176,7 +176,7 @@ impl Queue {
         let slot = Slot {
             key: delivery.due.as_ms(),
             body: delivery.body,
-            account: self.accounts.number(&delivery.account),
+            account: self.accounts.enter(&delivery.account),
             way: self.ways.enter(&delivery.targets),
             why: self.reasons.enter(delivery.last.as_ref().map(crate::delivery::Cause::in_words)),
             priority: delivery.priority,
@@ -253,6 +253,7 @@ impl Queue {
         if !was_out {
             self.unplace(id, slot);
         }
+        self.accounts.leave(slot.account);
         self.ways.leave(slot.way);
         self.reasons.leave(slot.why);
         drop(self.loaded.take(id));
@@ -483,6 +484,12 @@ impl Queue {
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether an account has less than half of an equal share of `room` here.
+    #[must_use]
+    pub fn is_light(&self, account: &str, room: usize) -> bool {
+        self.accounts.is_light(account, room)
     }
 
     /// Whether nothing is here, not even in flight.

@@ -8,21 +8,56 @@ use message::MessageId;
 /// Reasons that are told apart at one target; further ones are counted together.
 const REASONS_MAX: usize = 500;
 
-/// Names as numbers, in the order of their first appearance. They come from the configuration, so
-/// they are few and are kept; what does not fit any more shares the last number.
+/// Accounts as numbers, in the order of their first appearance, and how many deliveries each has
+/// here. They come from the configuration, so they are few and are kept; what does not fit any more
+/// shares the last number.
 #[derive(Debug)]
 pub(super) struct Names {
     numbers: HashMap<Arc<str>, u16>,
     next: u16,
+    /// By number.
+    held: Vec<usize>,
+    /// Numbers that have something here.
+    busy: usize,
 }
 
 impl Names {
     /// With the names that share the number 0.
     pub(super) fn new(same: [Arc<str>; 2]) -> Self {
-        Self { numbers: same.into_iter().map(|name| (name, 0)).collect(), next: 1 }
+        let numbers = same.into_iter().map(|name| (name, 0)).collect();
+        Self { numbers, next: 1, held: Vec::new(), busy: 0 }
     }
 
-    pub(super) fn number(&mut self, name: &Arc<str>) -> u16 {
+    /// The number of an account, and one more that it has.
+    pub(super) fn enter(&mut self, name: &Arc<str>) -> u16 {
+        let number = self.number(name);
+        let at = usize::from(number);
+        if self.held.len() <= at {
+            self.held.resize(at + 1, 0);
+        }
+        if let Some(held) = self.held.get_mut(at) {
+            self.busy += usize::from(*held == 0);
+            *held += 1;
+        }
+        number
+    }
+
+    /// One that it had is gone.
+    pub(super) fn leave(&mut self, number: u16) {
+        let Some(held) = self.held.get_mut(usize::from(number)) else { return };
+        self.busy -= usize::from(*held == 1);
+        *held = held.saturating_sub(1);
+    }
+
+    /// Whether an account has less than half of an equal share of `room`.
+    pub(super) fn is_light(&self, name: &str, room: usize) -> bool {
+        let number = self.numbers.get(name).map(|&number| usize::from(number));
+        let held = number.and_then(|number| self.held.get(number)).copied().unwrap_or(0);
+        let sharers = self.busy + usize::from(held == 0);
+        held < room / sharers.saturating_mul(2)
+    }
+
+    fn number(&mut self, name: &Arc<str>) -> u16 {
         if let Some(&number) = self.numbers.get(name) {
             return number;
         }
@@ -190,6 +225,23 @@ mod tests {
         assert_eq!(reasons.all(), []);
         let number = reasons.enter(Some("again".into()));
         assert_eq!(reasons.all(), [(number, Some("again".into()), 1)]);
+    }
+
+    #[test]
+    fn who_has_less_than_half_of_an_equal_share_is_light() {
+        let mut names = Names::new(["".into(), "smsc".into()]);
+        let (big, small): (Arc<str>, Arc<str>) = ("big".into(), "small".into());
+        assert!(names.is_light("big", 100));
+        let numbers: Vec<u16> = (0..50).map(|_| names.enter(&big)).collect();
+        assert!(!names.is_light("big", 100), "alone, and it has half of all");
+        assert!(names.is_light("big", 102));
+        assert!(names.is_light("", 100) && names.is_light("small", 100));
+        let one = names.enter(&small);
+        assert!(names.is_light("small", 8) && !names.is_light("small", 4));
+        names.leave(one);
+        numbers.into_iter().for_each(|number| names.leave(number));
+        assert_eq!(names.busy, 0);
+        assert!(names.is_light("big", 2) && !names.is_light("big", 1));
     }
 
     #[test]

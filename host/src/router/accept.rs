@@ -82,7 +82,9 @@ impl Router {
                     return Err(refusal(&reply));
                 }
                 EnvelopeDecision::Certain(RouteDecision::Targets { targets, .. })
-                    if !targets.iter().any(|name| self.has_room(generation, name)) =>
+                    if !targets
+                        .iter()
+                        .any(|name| self.has_room(generation, name, &origin.account)) =>
                 {
                     return Err(later(&queue_full()));
                 }
@@ -252,7 +254,7 @@ impl Router {
         legs: &[Leg],
         writes: Writes,
     ) -> Fated {
-        let has_room = |name: &str| self.has_room(generation, name);
+        let has_room = |name: &str| self.has_room(generation, name, &message.origin.account);
         let plan = self.plan_with(generation, (message.id, message), legs, (&has_room, true));
         match plan.refusal() {
             Some(refused) => {
@@ -301,15 +303,15 @@ impl Router {
         planner.plan(origin, legs)
     }
 
-    /// Whether a target's queue takes more by its `queue_max`, and no operator is draining it. Batches
-    /// that are being decided at this moment do not count yet.
-    fn has_room(&self, generation: &Generation, name: &str) -> bool {
+    /// Whether a target's queue takes more of an account by its `queue_max`, and no operator is draining
+    /// it. Batches that are being decided at this moment do not count yet.
+    fn has_room(&self, generation: &Generation, name: &str, account: &str) -> bool {
         let connector = generation.config.connectors.get(name).map(|it| it.queue_max);
-        let account = || generation.config.accounts.get(name).map(|it| it.queue_max);
-        let Some(max) = connector.or_else(account) else { return true };
+        let of_account = || generation.config.accounts.get(name).map(|it| it.queue_max);
+        let Some(max) = connector.or_else(of_account) else { return true };
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         self.targets.load().get(name).is_none_or(|target| {
-            target.stopped() != Some(StopKind::Draining) && target.has_room(max)
+            target.stopped() != Some(StopKind::Draining) && target.has_room(max, account)
         })
     }
 

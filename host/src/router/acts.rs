@@ -8,6 +8,8 @@ use message::MessageId;
 use message::record::RecordError;
 
 use super::Router;
+use super::damaged::remains;
+use super::mandate::Mandate;
 use super::settling::state_at;
 use super::work::{Work, concerned};
 use crate::delivery::{Cause, DECIDER, HELD, Queued, RELEASED, STATE_HELD, STATE_UNDECIDED};
@@ -114,7 +116,7 @@ impl Router {
         &self,
         act: Act,
         ids: &[MessageId],
-        why: &str,
+        mandate: &Mandate,
     ) -> Vec<(MessageId, Result<(), String>)> {
         let mut claimed = Claimed::new(self);
         let mut work = Work::default();
@@ -127,7 +129,7 @@ impl Router {
             }
             let done = match self.begin_act(act, id, &mut claimed) {
                 Ok(None) => Ok(()),
-                Ok(Some(item)) => match self.written(act, &item.queued, why) {
+                Ok(Some(item)) => match self.written(act, &item.queued, mandate) {
                     Ok(more) => {
                         bytes += item.queued.message.content.size_bytes();
                         work.absorb(more);
@@ -195,7 +197,11 @@ impl Router {
             return Ok(None);
         }
         if held {
-            let queued = self.shelf.load(id).map_err(|error| error.to_string())?;
+            let queued = match self.shelf.load(id) {
+                Ok(queued) => queued,
+                Err(error) if act == Act::Delete => remains(&entry, &error),
+                Err(error) => return Err(format!("{error}; only delete gives it up")),
+            };
             if act == Act::Reroute && undecided(&queued) {
                 return Err(format!("{id} was never routed: release it"));
             }
@@ -220,10 +226,11 @@ impl Router {
     }
 
     /// What an act writes, and what follows from it.
-    fn written(&self, act: Act, queued: &Queued, why: &str) -> Result<Work, RecordError> {
+    fn written(&self, act: Act, queued: &Queued, mandate: &Mandate) -> Result<Work, RecordError> {
         let now = self.clock.now();
         let mut work = Work::default();
-        work.events.push(self.operated(queued, act.word(), why));
+        let why = &*mandate.why;
+        work.events.push(self.operated(queued, act.word(), mandate.to_string()));
         let end = |code: &str, words: String, state: u8| {
             Some(Outcome::last(state, Cause::ours(code, words), now))
         };
@@ -280,9 +287,14 @@ impl Router {
         work.put(delivery, &queued.message, (state, target))
     }
 
-    pub(super) fn operated(&self, queued: &Queued, action: &str, why: &str) -> Event {
+    pub(super) fn operated(
+        &self,
+        queued: &Queued,
+        action: &str,
+        detail: impl Into<Arc<str>>,
+    ) -> Event {
         let delivery = &queued.delivery;
-        let what = What::Operator { action: action.into(), detail: why.into() };
+        let what = What::Operator { action: action.into(), detail: detail.into() };
         Event::about(self.clock.now(), delivery.id, delivery.message, what)
     }
 }

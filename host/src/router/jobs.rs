@@ -10,6 +10,7 @@ use message::{MessageId, Timestamp};
 use serde::Serialize;
 use spool::{Cursor, Entry, Index};
 
+use super::mandate::Mandate;
 use super::{Act, Router};
 use crate::config::Glob;
 use crate::delivery::{Cause, Delivery, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
@@ -108,6 +109,8 @@ pub struct JobShown {
     pub filter: String,
     /// Why, in the words of the operator.
     pub why: Arc<str>,
+    /// The operator; empty if it is not known.
+    pub by: Arc<str>,
     /// Whether it only counts.
     pub dry_run: bool,
     /// `running`, `done`, `cancelled` or `failed`.
@@ -130,6 +133,12 @@ pub struct JobShown {
     pub problem: Option<String>,
     /// Some of those that fit.
     pub samples: Vec<Sample>,
+}
+
+impl JobShown {
+    fn mandate(&self) -> Mandate {
+        Mandate { why: Arc::clone(&self.why), by: Arc::clone(&self.by) }
+    }
 }
 
 /// A delivery that fits.
@@ -171,7 +180,7 @@ impl Router {
         self: &Arc<Self>,
         act: Act,
         filter: Filter,
-        why: &str,
+        mandate: &Mandate,
         dry_run: bool,
     ) -> Result<u64, String> {
         let mut all = self.jobs.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +193,8 @@ impl Router {
             id,
             act: act.word(),
             filter: filter.words(),
-            why: why.into(),
+            why: Arc::clone(&mandate.why),
+            by: Arc::clone(&mandate.by),
             dry_run,
             state: "running",
             started: self.clock.now().to_string(),
@@ -315,9 +325,9 @@ impl Router {
 
     /// Changes the first of these; returns how many.
     async fn change(&self, job: &Job, ids: &[MessageId]) -> usize {
-        let why = Arc::clone(&job.shown().why);
+        let mandate = job.shown().mandate();
         let ids = ids.get(..COMMIT).unwrap_or(ids);
-        let results = self.act_on(job.act, ids, &why).await;
+        let results = self.act_on(job.act, ids, &mandate).await;
         let count = results.len();
         let mut shown = job.shown();
         for (_, result) in results {
@@ -338,7 +348,12 @@ impl Router {
         let dry = if shown.dry_run { ", dry run" } else { "" };
         let detail = format!(
             "job {} {state}: {}{dry}; {} fit, {} done, {} failed; {}",
-            shown.id, shown.filter, shown.matched, shown.done, shown.failed, shown.why,
+            shown.id,
+            shown.filter,
+            shown.matched,
+            shown.done,
+            shown.failed,
+            shown.mandate(),
         );
         tracing::info!(
             event = "operator.job",
@@ -349,6 +364,7 @@ impl Router {
             done = shown.done,
             failed = shown.failed,
             why = &*shown.why,
+            by = &*shown.by,
             filter = shown.filter,
         );
         let what = What::Operator { action: shown.act.into(), detail: detail.into() };

@@ -6,6 +6,7 @@ use message::{MessageId, Timestamp};
 use spool::Index;
 
 use super::Router;
+use super::damaged::remains;
 use super::settling::reason;
 use super::work::Work;
 use crate::delivery::{Cause, DECIDER, HELD, Queued};
@@ -13,7 +14,7 @@ use crate::ledger;
 use crate::queue::Waiting;
 use crate::receipt::DELETED;
 use crate::receipt::answer::{About, Outcome};
-use crate::spooler::{LoadError, load, load_entry};
+use crate::spooler::{LoadError, entry_of, load, load_entry};
 use crate::target::{Stop, StopKind};
 
 /// A delivery as an operator sees it.
@@ -92,8 +93,9 @@ impl Router {
     /// # Errors
     /// If it is not there or cannot be read.
     pub fn shown(&self, id: MessageId) -> Result<Shown, LoadError> {
-        let queued = load(&self.spool, id)?;
-        let entry = self.spool.entry(id.as_u64()).ok().flatten().ok_or(LoadError::Gone)?;
+        let entry = entry_of(&self.spool, id)?;
+        let queued =
+            load_entry(&self.spool, &entry).unwrap_or_else(|error| remains(&entry, &error));
         Ok(self.show(&queued, &entry.target))
     }
 
@@ -106,9 +108,9 @@ impl Router {
         let (entries, _) = self.spool.scan(&index, None, limit)?;
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
-            if let Ok(queued) = load_entry(&self.spool, &entry) {
-                all.push(self.show(&queued, &entry.target));
-            }
+            let queued = load_entry(&self.spool, &entry);
+            let queued = queued.unwrap_or_else(|error| remains(&entry, &error));
+            all.push(self.show(&queued, &entry.target));
         }
         Ok(all)
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use spool::{Batch, Spool};
 
 use super::Router;
+use super::mandate::Mandate;
 use crate::observe::event::{Event, What};
 use crate::target::{Stop, StopKind};
 
@@ -33,11 +34,16 @@ impl Router {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub async fn order(&self, name: &str, kind: Option<StopKind>, why: &str) -> Result<(), String> {
+    pub async fn order(
+        &self,
+        name: &str,
+        kind: Option<StopKind>,
+        mandate: &Mandate,
+    ) -> Result<(), String> {
         let target = self.target(name).ok_or_else(|| format!("there is no target \"{name}\""))?;
         let now = self.clock.now();
         let key = Bytes::from([PREFIX, name.as_bytes()].concat());
-        let stop = kind.map(|kind| Stop { kind, since: now, why: why.into() });
+        let stop = kind.map(|kind| Stop { kind, since: now, why: mandate.to_string().into() });
         let mut batch = Batch::new();
         match &stop {
             Some(stop) => {
@@ -60,9 +66,15 @@ impl Router {
         drop(stops);
         target.set_stop(stop);
         let what =
-            What::Operator { action: action.into(), detail: format!("{name}: {why}").into() };
+            What::Operator { action: action.into(), detail: format!("{name}: {mandate}").into() };
         self.journal.record(vec![Event::new(now, self.next_id(), what)]);
-        tracing::info!(event = "operator.order", target = name, action, why);
+        tracing::info!(
+            event = "operator.order",
+            target = name,
+            action,
+            why = &*mandate.why,
+            by = &*mandate.by
+        );
         Ok(())
     }
 }

@@ -40,6 +40,7 @@ impl Router {
                     Ok(delivery) => delivery,
                     Err(error) => {
                         tracing::error!(event = "spool.unreadable", id = entry.id, %error);
+                        self.shelf.note_damaged(MessageId::from_u64(entry.id));
                         continue;
                     }
                 };

@@ -81,6 +81,7 @@ impl Router {
             self.give_up_reports().await;
         }
         self.tell_delays(&mut sweeper.delays_seen).await;
+        self.hold_damaged().await;
         self.sweep_excess().await;
         self.sweep_down().await;
         self.sweep_leaving();

@@ -174,7 +174,7 @@ impl Target {
                     return false;
                 }
                 Err(error @ (LoadError::Gone | LoadError::Damaged(_))) => {
-                    tracing::error!(event = "spool.unreadable", target = &*self.name, id = %id, %error);
+                    self.leave_to_operators(id, &error);
                 }
             },
         }
@@ -372,13 +372,19 @@ impl Target {
         Timestamp::from_ms(self.changed.load(Ordering::Relaxed))
     }
 
-    /// Whether fewer than `max` deliveries are here; once there were `max`, whether a tenth of them is
-    /// gone, so that doors do not open and close with each delivery.
+    /// Whether a delivery of an account finds room: never more than `max` are here, and the last tenth
+    /// is kept for accounts that have less than half of an equal share. Whoever has more is told to wait
+    /// from nine tenths on until eight tenths are left, so that doors do not open and close with each
+    /// delivery.
     #[must_use]
-    pub fn has_room(&self, max: usize) -> bool {
-        let len = self.len();
+    pub fn has_room(&self, max: usize, account: &str) -> bool {
+        let tenth = max / 10;
+        let (len, is_light) = {
+            let queue = self.lock();
+            (queue.len(), queue.is_light(account, max))
+        };
         let was_full = self.full.load(Ordering::Relaxed);
-        let is_full = len >= if was_full { max - max / 10 } else { max };
+        let is_full = len >= max - tenth * if was_full { 2 } else { 1 };
         if is_full != was_full && self.full.swap(is_full, Ordering::Relaxed) != is_full {
             if is_full {
                 tracing::warn!(event = "queue.full", target = &*self.name, len, max);
@@ -386,10 +392,10 @@ impl Target {
                 tracing::info!(event = "queue.room", target = &*self.name, len, max);
             }
         }
-        !is_full
+        !is_full || (is_light && len < max)
     }
 
-    /// Whether the last [`Target::has_room`] found none.
+    /// Whether the last [`Target::has_room`] found none but for accounts that have little here.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
@@ -480,8 +486,13 @@ impl Target {
         self.wake.notify_one();
     }
 
+    fn leave_to_operators(&self, id: MessageId, error: &LoadError) {
+        tracing::error!(event = "spool.unreadable", target = &*self.name, id = %id, %error);
+        self.shelf.note_damaged(id);
+    }
+
     /// Reads what memory does not hold. What cannot be read now stays in the queue for later; what
-    /// is damaged was set aside by the spool and leaves the queue.
+    /// is damaged leaves the queue, and is held with the next sweep.
     fn load(&self, taken: Vec<Taken>) -> Vec<Queued> {
         let mut loaded = Vec::with_capacity(taken.len());
         let doubtful_below = self.doubtful_below.load(Ordering::Relaxed);
@@ -499,7 +510,7 @@ impl Target {
                     loaded.push(queued);
                 }
                 Err(error @ (LoadError::Gone | LoadError::Damaged(_))) => {
-                    tracing::error!(event = "spool.unreadable", target = &*self.name, id = %id, %error);
+                    self.leave_to_operators(id, &error);
                     self.finish(id);
                 }
                 Err(error @ LoadError::Io(_)) => {

@@ -1,7 +1,7 @@
 //! Content of what waits: in memory within a bound, else in the spool. Recipients of one message share
 //! it, however and whenever it was read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use message::{Message, MessageId};
@@ -22,6 +22,8 @@ pub struct Shelf {
     spool: Spool,
     room: Arc<Room>,
     known: Mutex<Known>,
+    /// What was found to be unreadable, until somebody asks.
+    damaged: Mutex<BTreeSet<MessageId>>,
 }
 
 /// Large messages that somebody holds.
@@ -36,7 +38,8 @@ impl Shelf {
     #[must_use]
     pub fn new(spool: Spool) -> Self {
         let known = Known { messages: HashMap::new(), forget_at: FORGET_AT };
-        Self { spool, room: Arc::default(), known: Mutex::new(known) }
+        let (room, damaged) = Default::default();
+        Self { spool, room, known: Mutex::new(known), damaged }
     }
 
     /// Memory for waiting messages.
@@ -79,6 +82,22 @@ impl Shelf {
         let message = Arc::new(spooler::message(&self.spool, delivery.body)?);
         self.remember(&message);
         Ok(Queued { delivery, message })
+    }
+
+    /// A delivery cannot be read, now or later, and has left its queue.
+    pub fn note_damaged(&self, id: MessageId) {
+        self.damaged().insert(id);
+    }
+
+    /// What was noted so, at most `max`.
+    #[must_use]
+    pub fn take_damaged(&self, max: usize) -> Vec<MessageId> {
+        let mut damaged = self.damaged();
+        std::iter::from_fn(|| damaged.pop_first()).take(max).collect()
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, BTreeSet<MessageId>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -33,7 +33,7 @@ static KEYS: Schema = Schema {
         key(
             "queue_max",
             Kind::Int(1, 100_000_000),
-            "Deliveries that may wait for it before doors answer \"later\".",
+            "Deliveries that may wait for it; doors answer \"later\" from nine tenths of it on, and at all of it to accounts that have little there.",
         )
         .or("1000000"),
     ],
