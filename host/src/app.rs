@@ -219,6 +219,7 @@ impl App {
         let waiting = router.recover().await?;
         tracing::info!(event = "spool.recovered", waiting);
         router.tasks.spawn("decider", Arc::clone(&router).run_decider());
+        router.tasks.spawn("joining", Arc::clone(&router).run_joining());
         router.tasks.spawn("lookups", Arc::clone(&router).run_lookups(lookups));
         router.tasks.spawn("log", log::follow(Arc::clone(&router)));
         router.tasks.spawn("sweeper", Arc::clone(&router).run_sweeper());

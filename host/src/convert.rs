@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use message::mail::{Compose, Fields, MailView, SmsFields, compose};
-use message::text::{
-    Alphabet, Coding, SegmentOptions, Shift, choose, count_parts, fit, meaning, transliterate,
-};
-use message::{Address, Message, MessageId, Short, ShortBody, Timestamp};
+use message::text::{Alphabet, SegmentOptions, choose, count_parts, fit, transliterate};
+use message::{Address, Message, MessageId, Short, Timestamp};
 use smtp::Mailbox;
 
 use crate::config::{AddressTemplate, Convert, OnExcess, Reply};
@@ -74,7 +72,7 @@ pub fn to_mail(
     zero: Alphabet,
     how: &MailHow<'_>,
 ) -> Result<(Bytes, Address), Reply> {
-    let Some(text) = short_text(short, zero) else {
+    let Some(text) = short.text(zero) else {
         return Err(reply(554, "5.6.1", 0x45, "Binary SMS cannot become mail"));
     };
     if !is_full_mailbox(&to.value) {
@@ -146,21 +144,6 @@ pub fn address_place<'a>(
         "domain" => own.domain().unwrap_or_default(),
         _ => "",
     })
-}
-
-/// The text of a short message; none of a binary one.
-#[must_use]
-pub fn short_text(short: &Short, zero: Alphabet) -> Option<String> {
-    match &short.body {
-        ShortBody::Text(text) => Some(text.to_string()),
-        ShortBody::Coded(_) => {
-            let Coding::Text(alphabet) = meaning(short.data_coding, zero).coding else {
-                return None;
-            };
-            let (_, octets) = short.split_udh();
-            Some(alphabet.decode(&octets, Shift::default()))
-        }
-    }
 }
 
 /// What data_coding 0 means at the door of a message.

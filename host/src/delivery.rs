@@ -23,6 +23,8 @@ pub const HELD: &str = "@held";
 /// The route of what an operator released before it had any: it is decided again, for its one
 /// recipient, and nothing holds it any more.
 pub const RELEASED: &str = "@released";
+/// The route of a part of a concatenated SMS that waits for the others.
+pub const JOINING: &str = "@joining";
 
 /// One recipient of one leg. This is what the spool keeps as opaque bytes; its index columns repeat
 /// target, state, due time, priority, account and expiry.

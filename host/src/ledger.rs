@@ -1,4 +1,4 @@
-//! The ledger: accepted + born = delivered + failed + expired + dropped + removed + held + queued.
+//! The ledger: accepted + born = delivered + failed + expired + dropped + joined + removed + held + queued.
 //!
 //! The unit is one recipient of one leg; a message that is not decided yet is one unit until it is.
 //! What goes in and out is counted in the batch that writes or removes the entry, so that after any
@@ -25,6 +25,8 @@ pub const FAILED: &str = "failed";
 pub const EXPIRED: &str = "expired";
 /// Out, by door: taken and discarded by a route or a plugin.
 pub const DROPPED: &str = "dropped";
+/// Out, by door: parts of concatenated SMS that became one message, which is born.
+pub const JOINED: &str = "joined";
 /// Out, by target: taken back by its sender, or deleted by an operator.
 pub const REMOVED: &str = "removed";
 
@@ -62,6 +64,8 @@ pub struct Sums {
     /// Out.
     pub dropped: u64,
     /// Out.
+    pub joined: u64,
+    /// Out.
     pub removed: u64,
     /// Here: waits for an operator.
     pub held: u64,
@@ -80,6 +84,8 @@ pub struct Door {
     pub born: u64,
     /// Out.
     pub dropped: u64,
+    /// Out.
+    pub joined: u64,
 }
 
 /// One target.
@@ -155,6 +161,10 @@ impl Ledger {
                 self.door(name).dropped = total;
                 &mut self.sums.dropped
             }
+            JOINED => {
+                self.door(name).joined = total;
+                &mut self.sums.joined
+            }
             DELIVERED => {
                 self.target(name).delivered = total;
                 &mut self.sums.delivered
@@ -194,6 +204,7 @@ impl Sums {
             self.failed,
             self.expired,
             self.dropped,
+            self.joined,
             self.removed,
             self.held,
             self.queued,
@@ -237,7 +248,7 @@ mod tests {
         assert_eq!((ledger.difference, ledger.is_balanced()), (0, true));
         assert_eq!((ledger.sums.accepted, ledger.sums.delivered), (30, 18));
         assert_eq!(ledger.targets["smsc"].queued, 8);
-        assert_eq!(ledger.doors["mail"], Door { accepted: 10, born: 0, dropped: 2 });
+        assert_eq!(ledger.doors["mail"], Door { accepted: 10, dropped: 2, ..Door::default() });
         assert!(!ledger.targets.contains_key("@held"));
     }
 

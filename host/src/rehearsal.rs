@@ -266,9 +266,7 @@ impl Rehearsal {
         }
         let text = match &message.content {
             Content::Mail(raw) => MailView::new(raw.clone()).text().map(str::to_owned),
-            Content::Short(short) => {
-                convert::short_text(short, convert::zero_at(&self.generation.config, message))
-            }
+            Content::Short(short) => short.text(convert::zero_at(&self.generation.config, message)),
         };
         text.map(|text| text.trim_end().into())
     }

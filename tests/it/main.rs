@@ -4,6 +4,7 @@
 mod flow;
 mod receipts;
 mod border;
+mod parts;
 mod answers;
 mod questions;
 mod logs;

@@ -15,7 +15,7 @@ use crate::router;
 /// The exit code if something is not accounted for.
 const EXIT_DIFFERENCE: u8 = 1;
 
-/// Proves that accepted + born = delivered + failed + expired + dropped + removed + held + queued.
+/// Proves that accepted + born = delivered + failed + expired + dropped + joined + removed + held + queued.
 #[derive(Args, Debug)]
 pub struct AuditArgs {
     /// The folder of a spool that no router has open, instead of the running router
@@ -80,13 +80,23 @@ fn for_people(audited: &Value) -> String {
     let ledger = audited.get("ledger").unwrap_or(&none);
     let sums = ledger.get("sums").unwrap_or(&none);
     let mut text = String::new();
-    text.push_str(&by_name(ledger, "doors", "door", &["accepted", "born", "dropped"]));
+    text.push_str(&by_name(ledger, "doors", "door", &["accepted", "born", "dropped", "joined"]));
     let columns = ["delivered", "failed", "expired", "removed", "queued"];
     text.push_str(&by_name(ledger, "targets", "target", &columns));
     let term = |name: &&str| format!("{} {name}", field(sums, name));
     let side = |names: &[&str]| names.iter().map(term).collect::<Vec<_>>().join(" + ");
     let left = side(&["accepted", "born"]);
-    let out = ["delivered", "failed", "expired", "dropped", "removed", "held", "queued", "damaged"];
+    let out = [
+        "delivered",
+        "failed",
+        "expired",
+        "dropped",
+        "joined",
+        "removed",
+        "held",
+        "queued",
+        "damaged",
+    ];
     let right = side(&out);
     let difference = ledger.get("difference").and_then(Value::as_i64).unwrap_or(0);
     let sign = if difference == 0 { "=" } else { "≠" };
@@ -151,8 +161,8 @@ mod tests {
             "ledger": {
                 "difference": 1,
                 "sums": { "accepted": 3, "born": 0, "delivered": 2, "failed": 0, "expired": 0,
-                    "dropped": 0, "removed": 0, "held": 0, "queued": 0, "damaged": 0 },
-                "doors": { "mail": { "accepted": 3, "born": 0, "dropped": 0 } },
+                    "dropped": 0, "joined": 0, "removed": 0, "held": 0, "queued": 0, "damaged": 0 },
+                "doors": { "mail": { "accepted": 3, "born": 0, "dropped": 0, "joined": 0 } },
                 "targets": { "relay": { "delivered": 2, "failed": 0, "expired": 0, "removed": 0, "queued": 0 } },
             },
             "journal": { "since": "2026-11-23T09:22:05.123Z", "lines": 9, "missing": ["7"],
@@ -160,11 +170,13 @@ mod tests {
         });
         let text = for_people(&audited);
         assert!(
-            text.starts_with("door  accepted  born  dropped\nmail         3     0        0\n"),
+            text.starts_with(
+                "door  accepted  born  dropped  joined\nmail         3     0        0       0\n"
+            ),
             "{text}"
         );
         let equation = "\n3 accepted + 0 born\n  ≠ 2 delivered + 0 failed + 0 expired + 0 dropped + \
-                        0 removed + 0 held + 0 queued + 0 damaged\n\n1 NOT ACCOUNTED FOR\n";
+                        0 joined + 0 removed + 0 held + 0 queued + 0 damaged\n\n1 NOT ACCOUNTED FOR\n";
         assert!(text.contains(equation), "{text}");
         assert!(text.ends_with("and are not in the spool:\n  7\n"), "{text}");
     }

@@ -9,6 +9,7 @@ use message::text::Alphabet;
 use super::check::Check;
 use super::connector::ALPHABETS;
 use super::connector::Numbering;
+use super::join::{self, JOINS, Join};
 use super::keys::{DAY, Key, Kind, MINUTE, Schema, key};
 use super::pattern::AddressPattern;
 use super::scalar::{Name, Network, Rate, Secret};
@@ -41,6 +42,8 @@ pub struct Account {
     pub query_ttl: Duration,
     /// What data_coding 0 means in what it sends and gets.
     pub data_coding_0: Alphabet,
+    /// Whether parts of long messages that it sends are joined.
+    pub join: Join,
     /// Type of number and numbering plan for senders that come with 0/0.
     pub source: Numbering,
     /// The same for recipients.
@@ -139,6 +142,7 @@ static KEYS: Schema = Schema {
             "What data_coding 0 means in what it sends and gets.",
         )
         .or("gsm"),
+        join::KEY,
         key("source", Kind::Section(&NUMBERING), "Type of number for senders that come with 0/0."),
         key("dest", Kind::Section(&NUMBERING), "Type of number for recipients that come with 0/0."),
     ],
@@ -253,6 +257,7 @@ impl Account {
             receipts_max: section.int(check, "receipts_max"),
             query_ttl: section.duration(check, "query_ttl"),
             data_coding_0: section.word(check, "data_coding_0", &ALPHABETS),
+            join: section.word(check, "join", &JOINS),
             source: Numbering::read(check, section, "source"),
             dest: Numbering::read(check, section, "dest"),
         }

@@ -9,6 +9,7 @@ mod load;
 mod check;
 mod finding;
 mod yaml;
+mod join;
 mod keys;
 mod section;
 mod scalar;
@@ -45,6 +46,7 @@ pub use connector::{
 };
 pub use domains::{Domains, NumberDomain, Resolved};
 pub use finding::{Finding, Severity};
+pub use join::Join;
 pub use listener::{
     BareNewlines, Listener, ListenerKind, ServerTls, SmppListener, SmppVersion, SmtpListener,
     SmtpServerTimeouts, TlsMode,

@@ -26,6 +26,8 @@ pub struct Node {
     /// How long a target that is up, with deliveries that could go, may make no attempt before that
     /// is reported.
     pub stall_after: Duration,
+    /// How long parts of a concatenated SMS wait for the others.
+    pub join_within: Duration,
     /// Time to finish what is in flight after SIGTERM.
     pub drain_timeout: Duration,
 }
@@ -132,6 +134,7 @@ static NODE: Schema = Schema {
         key("drafts_max", Kind::Size(MIB, 64 * GIB), "Memory for mail that is coming in, at all listeners together; beyond it DATA is answered \"later\".").or("256MiB"),
         key("memory_max", Kind::Size(64 * MIB, 1024 * GIB), "Resident memory at which nothing more is accepted, until it is a tenth below. Left out: no limit."),
         key("stall_after", Kind::Duration(SECOND, DAY), "How long a target that is up may make no attempt, although deliveries could go, before that is reported.").or("1m"),
+        key("join_within", Kind::Duration(SECOND, DAY), "How long the parts of a concatenated SMS wait for the others where they are joined; then they go on as they are.").or("5m"),
         key("drain_timeout", Kind::Duration(0, HOUR), "Time to finish what is in flight after SIGTERM.").or("30s"),
     ],
 };
@@ -264,6 +267,7 @@ impl Node {
             drafts_bytes_max: section.size(check, "drafts_max"),
             memory_bytes_max: section.size(check, "memory_max"),
             stall_after: section.duration(check, "stall_after"),
+            join_within: section.duration(check, "join_within"),
             drain_timeout: section.duration(check, "drain_timeout"),
         }
     }

@@ -120,6 +120,11 @@ pub enum What {
         /// Plugin or route, and its reason.
         reason: Arc<str>,
     },
+    /// A part of a concatenated SMS: it goes on in a message of its own.
+    Joined {
+        /// Which one.
+        into: MessageId,
+    },
     /// Put aside for an operator.
     Held {
         /// Why.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use message::mail::MailView;
-use message::text::{Alphabet, Coding, Shift, meaning};
+use message::text::Alphabet;
 use message::{Address, Content, Message, MessageId, Protocol, Short, ShortBody, Timestamp};
 
 /// An answer, or none yet.
@@ -166,26 +166,6 @@ impl<'a> MessageFacts<'a> {
     }
 }
 
-/// The text of a short message; none of a binary one.
-fn decode(short: &Short, zero: Alphabet) -> Option<String> {
-    match &short.body {
-        ShortBody::Text(text) => Some(text.to_string()),
-        ShortBody::Coded(_) => {
-            let Coding::Text(alphabet) = meaning(short.data_coding, zero).coding else {
-                return None;
-            };
-            let (header, octets) = short.split_udh();
-            if alphabet == Alphabet::GsmPacked {
-                // Septets begin at a boundary of seven bits behind the header.
-                let fill_bits = (7 - header.len() * 8 % 7) % 7;
-                Some(alphabet.decode_behind(&octets, fill_bits, Shift::default()))
-            } else {
-                Some(alphabet.decode(&octets, Shift::default()))
-            }
-        }
-    }
-}
-
 impl Facts for MessageFacts<'_> {
     fn door(&self) -> &str {
         &self.message.origin.door
@@ -238,7 +218,7 @@ impl Facts for MessageFacts<'_> {
         }
         let text = self
             .short_text
-            .get_or_init(|| self.short().and_then(|short| decode(short, self.zero)))
+            .get_or_init(|| self.short().and_then(|short| short.text(self.zero)))
             .as_deref();
         Fact::Known(text.map(Cow::Borrowed))
     }

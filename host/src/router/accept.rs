@@ -21,6 +21,7 @@ use crate::plugin::Stage;
 use crate::receipt::REJECTED;
 use crate::receipt::answer;
 use crate::route::{Envelope, EnvelopeDecision, RouteDecision};
+use crate::sms::join::Part;
 use crate::target::StopKind;
 
 /// How long an SMSC waits for a decision about a message of its own.
@@ -31,6 +32,10 @@ pub(super) enum Fated {
     Refused(Refusal),
     Planned(Plan, Writes),
     Undecided(Arc<str>, bool),
+    /// A part that waits for the others of its message.
+    Part(Part),
+    /// A part that waits here already.
+    Repeated,
 }
 
 impl Router {
@@ -105,9 +110,16 @@ impl Router {
             let refused = |_message| (Fated::Refused(later(&reply)), Vec::new());
             messages.iter().map(refused).collect()
         } else if generation.plugins.is_empty() {
-            messages.iter().map(|message| self.plan_plain(generation, message)).collect()
+            let fate = |message: &Arc<Message>| match self.seat(generation, message) {
+                Some(seat) => (seat, Vec::new()),
+                None => self.plan_plain(generation, message),
+            };
+            messages.iter().map(fate).collect()
         } else {
-            let fate = |message| self.fate(generation, message, patience(generation, message));
+            let fate = async |message: &Arc<Message>| match self.seat(generation, message) {
+                Some(seat) => (seat, Vec::new()),
+                None => self.fate(generation, message, patience(generation, message)).await,
+            };
             join_all(messages.iter().map(fate)).await
         };
         let mut work = Work::default();
@@ -210,6 +222,18 @@ impl Router {
                 work.batch.count(ledger::ACCEPTED, &message.origin.door, 1);
                 let delivery = undecided(message, reason, u8::from(fault), now);
                 work.put(delivery, message, (STATE_UNDECIDED, Arc::from(DECIDER)))?;
+            }
+            Fated::Part(part) => {
+                work.events.push(accepted(message, generation, now));
+                work.batch.count(ledger::ACCEPTED, &message.origin.door, 1);
+                self.put_part(work, generation, message, part)?;
+            }
+            Fated::Repeated => {
+                work.events.push(accepted(message, generation, now));
+                let reason = "the same part came before and waits for the others".into();
+                work.events.push(Event::new(now, message.id, What::Dropped { reason }));
+                work.batch.count(ledger::ACCEPTED, &message.origin.door, 1);
+                work.batch.count(ledger::DROPPED, &message.origin.door, 1);
             }
         }
         Ok(Ok(message.id))

@@ -145,7 +145,8 @@ impl Open {
             What::Delivered { .. }
             | What::Failed { .. }
             | What::Expired { .. }
-            | What::Dropped { .. } => {
+            | What::Dropped { .. }
+            | What::Joined { .. } => {
                 self.begun.remove(&event.id);
             }
             What::Operator { action, .. }

@@ -62,7 +62,8 @@ impl Router {
         }
     }
 
-    async fn look_again(&self, queued: Queued) {
+    async fn look_again(&self, mut queued: Queued) {
+        self.give_up_joining(&mut queued);
         let generation = self.generation();
         let id = queued.delivery.id;
         let mut work = Work::default();
@@ -89,7 +90,7 @@ impl Router {
     }
 
     /// Runs the whole pipeline again over the original message.
-    async fn rerun(
+    pub(super) async fn rerun(
         &self,
         generation: &Arc<Generation>,
         queued: &Queued,

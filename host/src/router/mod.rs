@@ -12,6 +12,7 @@ mod receipts;
 mod return_path;
 mod delays;
 mod conversations;
+mod joining;
 mod sweep;
 mod damaged;
 mod recovery;
@@ -91,6 +92,7 @@ pub struct Router {
     ids: Ids,
     book: Book,
     folds: Folds,
+    joining: joining::Joining,
     /// The key of return addresses where the configuration has none.
     return_key: [u8; return_path::KEY_OCTETS],
     generation: ArcSwap<Generation>,
@@ -143,6 +145,7 @@ impl Router {
         let ids = Ids::open(&spool, generation.config.node.id, clock.now()).await?;
         let book = Book::open(&spool)?;
         book.spell(&Arc::from(REPORTS), Some(IdRelation::Same));
+        let joining = joining::Joining::open(&spool)?;
         let return_key = return_path::own_key(&spool).await?;
         let shelf = Arc::new(Shelf::new(spool.clone()));
         let stops = orders::read(&spool)?;
@@ -163,6 +166,7 @@ impl Router {
             ids,
             book,
             folds: Folds::default(),
+            joining,
             return_key,
             generation: ArcSwap::new(Arc::clone(&generation)),
             numbers,

@@ -46,6 +46,7 @@ impl Router {
                 };
                 let known = self.target(&entry.target).is_some();
                 orphans += usize::from(!known);
+                self.recover_part(&delivery);
                 let name = if known { Arc::clone(&entry.target) } else { Arc::from(DECIDER) };
                 by_target.entry(name).or_default().push(delivery);
                 count += 1;

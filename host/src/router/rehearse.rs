@@ -38,6 +38,9 @@ impl Router {
             Fated::Refused(refusal) => Rehearsed::Refused(refusal),
             Fated::Planned(plan, _writes) => Rehearsed::Planned(plan),
             Fated::Undecided(reason, _fault) => Rehearsed::Undecided(reason),
+            Fated::Part(_) | Fated::Repeated => {
+                Rehearsed::Undecided("it is a part, and waits for the others".into())
+            }
         }
     }
 }

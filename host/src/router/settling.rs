@@ -289,14 +289,21 @@ impl<'a> Settling<'a> {
     fn known(&mut self, queued: &Queued, remote: &[Arc<str>], reply: &Cause) {
         let delivery = &queued.delivery;
         let (config, origin) = (&self.generation.config, &queued.message.origin);
-        let asked = Asked::of(config, origin, delivery.message, delivery.answers);
-        let Some(asked) = asked else { return };
         let is_account = config.accounts.contains_key(&self.target.name);
-        if (!remote.is_empty() && !is_account) || delivery.terms.report_within.is_some() {
-            asked.handed_over(&mut self.lazy.batch, self.now);
-        } else {
-            let outcome = Outcome::last(DELIVERED, reply.clone(), self.now);
-            asked.ended(&mut self.lazy.batch, &outcome);
+        let more_comes =
+            (!remote.is_empty() && !is_account) || delivery.terms.report_within.is_some();
+        let batch = &mut self.lazy.batch;
+        let mut keep = |id| {
+            let Some(asked) = Asked::of(config, origin, id, delivery.answers) else { return };
+            if more_comes {
+                asked.handed_over(batch, self.now);
+            } else {
+                asked.ended(batch, &Outcome::last(DELIVERED, reply.clone(), self.now));
+            }
+        };
+        match self.router.joining.parts_of(delivery.message) {
+            Some(parts) => parts.iter().for_each(|(id, _)| keep(*id)),
+            None => keep(delivery.message),
         }
     }
 

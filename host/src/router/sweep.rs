@@ -291,6 +291,7 @@ impl Router {
         }
         while self.spool.sweep_keys(now.as_ms(), AT_ONCE).await.is_ok_and(|n| n >= AT_ONCE) {}
         self.book.forget_parked(&self.spool);
+        self.sweep_joining();
     }
 }
 

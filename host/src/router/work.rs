@@ -10,6 +10,7 @@ use spool::Batch;
 
 use super::Router;
 use super::accept::outcome_of;
+use super::joining::{self, each_part};
 use super::known::Asked;
 use crate::conversation::Spoken;
 use crate::delivery::{
@@ -23,6 +24,7 @@ use crate::plugin::{Claims, KvWrite};
 use crate::receipt::Undo;
 use crate::receipt::answer::{About, Outcome, answer, is_wanted};
 use crate::router::env::kv_key;
+use crate::sms::join::Part;
 use crate::spooler;
 
 /// How long the ends of deliveries that share an answer are remembered: the longest that one of them
@@ -44,6 +46,10 @@ pub(super) struct Work {
     pub(super) claims: Vec<Claims>,
     /// What the receipt book said before.
     pub(super) undo: Vec<Undo>,
+    /// Parts that wait for others.
+    pub(super) parts: Vec<(Part, MessageId)>,
+    /// Messages made of parts, of which the end is told.
+    pub(super) paid: Vec<MessageId>,
 }
 
 impl Work {
@@ -143,6 +149,25 @@ impl Work {
         outcome: &Outcome,
     ) -> Result<(), RecordError> {
         let Some(outcome) = &self.fold(router, about, outcome) else { return Ok(()) };
+        let Some(parts) = router.joining.parts_of(about.message) else {
+            return self.put_one_answer(router, about, outcome);
+        };
+        if outcome.last {
+            self.batch.remove_key(joining::key(about.message));
+            self.paid.push(about.message);
+        }
+        for about in each_part(about, &parts) {
+            self.put_one_answer(router, &about, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn put_one_answer(
+        &mut self,
+        router: &Router,
+        about: &About,
+        outcome: &Outcome,
+    ) -> Result<(), RecordError> {
         self.put_known(router, about, outcome);
         if !is_wanted(about, outcome) {
             return Ok(());
@@ -217,6 +242,8 @@ impl Work {
         router.journal.record(self.events);
         router.push(self.pushes, now);
         self.claims.into_iter().for_each(Claims::committed);
+        self.parts.iter().for_each(|(part, id)| router.note_part(part, *id));
+        self.paid.into_iter().for_each(|id| router.joining.paid(id));
     }
 }
 
@@ -247,6 +274,8 @@ impl Work {
         self.bodies.extend(other.bodies);
         self.claims.extend(other.claims);
         self.undo.extend(other.undo);
+        self.parts.extend(other.parts);
+        self.paid.extend(other.paid);
     }
 }
 

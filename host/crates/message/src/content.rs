@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::text::{Alphabet, Coding, Shift, Udh, meaning};
+
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
@@ -94,6 +96,20 @@ impl Short {
         (octets.slice(..length), octets.slice(length..))
     }
 
+    /// The text, where data_coding 0 means `zero`; none of binary data.
+    #[must_use]
+    pub fn text(&self, zero: Alphabet) -> Option<String> {
+        if let ShortBody::Text(text) = &self.body {
+            return Some(text.to_string());
+        }
+        let Coding::Text(alphabet) = meaning(self.data_coding, zero).coding else { return None };
+        let (header, octets) = self.split_udh();
+        // Packed septets begin at a boundary of seven bits behind the header.
+        let fill_bits = (7 - header.len() * 8 % 7) % 7;
+        let udh = Udh::parse(&header).unwrap_or_default();
+        Some(alphabet.decode_behind(&octets, fill_bits, Shift::of(&udh)))
+    }
+
     /// The raw value of the first optional parameter with this tag.
     #[must_use]
     pub fn tlv(&self, tag: u16) -> Option<&Bytes> {
@@ -117,4 +133,29 @@ pub struct Tlv {
     pub tag: u16,
     /// The value without tag and length.
     pub value: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header, user data behind it, and what it says in GSM 03.38.
+    #[track_caller]
+    fn check(zero: Alphabet, header: &[u8], octets: &[u8], expect: &str) {
+        let esm_class = if header.is_empty() { 0 } else { ESM_UDHI };
+        let short = Short::from_coded([header, octets].concat().into(), 0, esm_class);
+        assert_eq!(short.text(zero).as_deref(), Some(expect));
+    }
+
+    #[test]
+    fn the_text_is_behind_the_header_and_in_its_tables() {
+        check(Alphabet::Gsm, b"", b"a\x00", "a@");
+        check(Alphabet::Gsm, b"\x05\x00\x03\x01\x02\x01", b"a", "a");
+        // 3GPP 23.038 §6.2.1.2.2: the Turkish single shift table has ş at 0x73.
+        check(Alphabet::Gsm, b"\x03\x24\x01\x01", b"\x1B\x73", "ş");
+        // "he" packed, one bit behind a header of six octets.
+        check(Alphabet::GsmPacked, b"\x05\x00\x03\x01\x02\x01", &[0xD0, 0x65], "he");
+        let binary = Short::from_coded(Bytes::from_static(b"x"), 4, 0);
+        assert_eq!(binary.text(Alphabet::Gsm), None);
+    }
 }

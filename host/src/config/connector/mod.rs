@@ -1,5 +1,6 @@
 //! `connectors`: what carries messages out, and how.
 
+use crate::config::join::Join;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct SmppConnector {
     pub data_coding_0_in: Alphabet,
     /// How a text that is longer than one SMS is sent.
     pub concat: Concat,
+    /// Whether parts of long messages that come from there are joined.
+    pub join: Join,
     /// Whether optional parameters are sent.
     pub tlvs: Tlvs,
     /// How message ids in receipts relate to those in submit answers.

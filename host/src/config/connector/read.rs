@@ -13,6 +13,7 @@ use super::{
 };
 use crate::config::account::{BIND_TYPES, NUMBERING, one_second_of};
 use crate::config::check::Check;
+use crate::config::join::{self, JOINS};
 use crate::config::keys::{HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
 use crate::config::listener::VERSIONS;
 use crate::config::retry::{self, Retry};
@@ -61,6 +62,7 @@ static SMPP: Schema = Schema {
         key("reconnect", Kind::Section(&RECONNECT), RECONNECT.about),
         key("data_coding_0", Kind::Either(&Kind::Word(ALPHABET_WORDS), &Kind::Section(&DIRECTIONS)), "What data_coding 0 means there; one word, or one for each direction.").or("gsm"),
         key("concat", Kind::Word(&["udh8", "udh16", "payload", "sar"]), "How a text that is longer than one SMS is sent.").or("udh8"),
+        join::KEY,
         key("tlvs", Kind::Word(&["auto", "always", "never"]), "Whether optional parameters are sent; `auto` leaves them out for 3.3 and after a refusal.").or("auto"),
         key("id_format", Kind::Word(&["auto", "dec", "hex-dec", "dec-hex", "exact"]), "How message ids in receipts relate to those in submit answers; `hex-dec` is hexadecimal in the answer.").or("auto"),
         key("status", Kind::MapOf("a command_status such as 0x45", &Kind::Word(&["temporary", "permanent", "throttle", "connector", "success"])), "What a command_status means here, where it differs from the usual."),
@@ -278,6 +280,7 @@ impl SmppConnector {
             data_coding_0_out,
             data_coding_0_in,
             concat: section.word(check, "concat", &CONCATS),
+            join: section.word(check, "join", &JOINS),
             tlvs: section.word(check, "tlvs", &TLVS),
             id_format: section.word(check, "id_format", &ID_FORMATS),
             status: read_status(check, section),
