@@ -31,6 +31,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        [.., "help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            Ok(())
+        }
         ["test"] => test::run(),
         ["demo"] => demo::run(false),
         ["demo", "--once"] => demo::run(true),
@@ -48,11 +52,7 @@ fn main() -> ExitCode {
         ["soak", "sim"] => soak::simulate("1000"),
         ["soak", "sim", "--seed", seed] => soak::simulate_one(seed),
         ["soak", "sim", seeds] => soak::simulate(seeds),
-        ["soak", rounds] => soak::run(rounds),
-        ["help" | "--help" | "-h"] => {
-            println!("{HELP}");
-            Ok(())
-        }
+        ["soak", rounds] if rounds.parse::<u32>().is_ok() => soak::run(rounds),
         _ => {
             eprintln!("{HELP}");
             return ExitCode::from(64);

@@ -57,6 +57,14 @@ impl Table {
         self.networks.iter().find(|(network, _)| network.contains(address)).map(|(_, value)| value)
     }
 
+    /// Whether some keys are digits and none begins with the + of an international number.
+    #[must_use]
+    pub fn has_bare_numbers(&self) -> bool {
+        let is_digits = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
+        let mut keys = self.rows.keys();
+        keys.clone().any(|key| is_digits(key)) && !keys.any(|key| key.starts_with('+'))
+    }
+
     /// Rows.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -74,6 +74,19 @@ fn the_example_of_the_design_is_taken() {
 }
 
 #[test]
+fn a_price_list_of_numbers_without_plus_is_warned_of() {
+    let list = "\ntables: { prices: { rows: { \"336\": smsc-a=2 smsc-b=1 } } }\n";
+    let text = EXAMPLE.replace("{ failover: [smsc-a, smsc-b] }", "{ least_cost: prices }") + list;
+    let line =
+        1 + u32::try_from(EXAMPLE.split("french-mobiles").next().unwrap().matches('\n').count())
+            .unwrap();
+    check_one(&text, line, "no prefix of tables.prices begins with +");
+    let with_default = text.replace("\"336\":", "\"\":");
+    assert_eq!(findings(&with_default), Vec::<String>::new());
+    assert_eq!(findings(&text.replace("\"336\"", "\"+336\"")), Vec::<String>::new());
+}
+
+#[test]
 fn a_password_that_is_not_there_hides_no_other_mistake() {
     let text = EXAMPLE
         .replace("{ env: SMSC_B }, bind: transceiver", "{ file: nowhere }, window: fifty")

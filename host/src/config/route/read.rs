@@ -419,7 +419,15 @@ fn read_weighted(check: &mut Check, section: &Section<'_>) -> Option<Action> {
 fn read_least_cost(check: &mut Check, section: &Section<'_>) -> Option<Action> {
     let name = section.name(check, "least_cost", Kindred::Table)?;
     let path = section.at("least_cost");
-    match Prices::from_table(&check.table(&name)) {
+    let table = check.table(&name);
+    if table.has_bare_numbers() {
+        check.warning(
+            section.place,
+            format!("{path}: no prefix of tables.{name} begins with +"),
+            "numbers of all countries do: write +33 and not 33",
+        );
+    }
+    match Prices::from_table(&table) {
         Ok(prices) => {
             let mut targets = Vec::new();
             for name in prices.names() {
