@@ -35,9 +35,7 @@ impl Router {
         let mut work = Work::default();
         for receipt in receipts {
             if let Err(error) = self.one_receipt(&mut work, (target, None), receipt).await {
-                tracing::error!(event = "receipt.unwritten", target = &**target, %error);
-                self.book.undo(work.undo.into_iter());
-                return Err(Refusal::from_commit(&spool::CommitError::Closed));
+                return Err(self.unwritten(work, target, &error));
             }
         }
         self.conclude_receipts(work, target).await.map(|_proof| ())
@@ -60,10 +58,9 @@ impl Router {
         match report::read(raw, of) {
             Some(receipt) => {
                 let kept = self.one_receipt(&mut work, (&target, Some((own, of))), receipt).await;
-                kept.map_err(|error| {
-                    tracing::error!(event = "receipt.unwritten", target = &*target, %error);
-                    Refusal::from_commit(&spool::CommitError::Closed)
-                })?;
+                if let Err(error) = kept {
+                    return Err(self.unwritten(work, &target, &error));
+                }
             }
             None => {
                 Metrics::add(&self.metrics.receipts, &target, 1);
@@ -98,7 +95,7 @@ impl Router {
             for (key, (_, id)) in &due {
                 work.batch.remove_key(key.clone());
                 if let Err(error) = self.give_up_report(&mut work, *id) {
-                    tracing::error!(event = "receipt.unwritten", target = REPORTS, %error);
+                    let _later = self.unwritten(work, REPORTS, &error);
                     return;
                 }
             }
@@ -125,6 +122,13 @@ impl Router {
         let outcome = Outcome::last(UNKNOWN, Cause::ours("4.4.7", text), now);
         work.put_answer(self, &About::entry(&entry), &outcome)?;
         Ok(())
+    }
+
+    /// Nothing of this is written: what the book took for told is not.
+    fn unwritten(&self, work: Work, target: &str, error: &anyhow::Error) -> Refusal {
+        tracing::error!(event = "receipt.unwritten", target, %error);
+        self.book.undo(work.undo.into_iter());
+        Refusal::from_commit(&spool::CommitError::Closed)
     }
 
     /// Commits what receipts led to.
