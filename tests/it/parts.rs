@@ -29,6 +29,7 @@ async fn stage(change: impl Fn(String) -> String) -> Stage {
     .await;
     let text = format!(
         "{}{}journal: {{ path: journal }}\nroutes:\n\
+         \x20 - {{ name: stop, when: {{ to: {{ prefix: \"+337\" }}, text: {{ prefix: stop }} }}, to: relay, rewrite: {{ to: stop@example.org }} }}\n\
          \x20 - {{ name: desk, when: {{ to: {{ prefix: \"+337\" }} }}, to: relay, rewrite: {{ to: desk@example.org }} }}\n\
          \x20 - {{ name: numbers, when: {{ to: {{ kind: phone }} }}, to: smsc }}\n",
         base(),

@@ -19,6 +19,7 @@ pub mod send;
 pub mod sim;
 pub mod smpp_client;
 pub mod specimen;
+mod parts;
 
 use std::process::ExitCode;
 

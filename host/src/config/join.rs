@@ -5,7 +5,7 @@ use super::keys::{Key, Kind, key};
 /// Whether the parts of a concatenated SMS wait for each other and go on as one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
-    /// Those that a route turns into a mail.
+    /// Those that a route may turn into a mail.
     Auto,
     /// All.
     Always,
@@ -21,6 +21,6 @@ pub(super) const JOINS: [(&str, Join); 3] =
 pub(super) const KEY: Key = key(
     "join",
     Kind::Word(&["auto", "always", "never"]),
-    "Which parts of concatenated SMS that come from there wait for each other and go on as one message; `auto`: those that a route turns into a mail.",
+    "Which parts of concatenated SMS that come from there wait for each other and go on as one message; `auto`: those that a route may turn into a mail.",
 )
 .or("auto");

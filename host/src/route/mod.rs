@@ -148,6 +148,23 @@ impl RouteTable {
         EnvelopeDecision::NoRoute
     }
 
+    /// Every target that a message with this envelope may go to, whatever it says.
+    #[must_use]
+    pub fn possible_targets(&self, facts: &impl Facts) -> Vec<&Name> {
+        let mut targets = Vec::new();
+        for number in self.index.candidates(&facts.recipient().value) {
+            let Some(entry) = self.entries.get(number) else { continue };
+            let truth = evaluate(&entry.route.when, facts);
+            if truth != Truth::No {
+                targets.extend(entry.route.targets());
+            }
+            if truth == Truth::Yes && entry.decide(facts).is_some() {
+                break;
+            }
+        }
+        targets
+    }
+
     /// The route of this name.
     #[must_use]
     pub fn route(&self, name: &str) -> Option<&Arc<RouteConfig>> {

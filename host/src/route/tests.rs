@@ -337,6 +337,29 @@ fn the_envelope_is_enough_where_no_earlier_route_asks_for_more() {
 }
 
 #[test]
+fn what_is_possible_ends_with_what_is_certain() {
+    let table = table(
+        "
+- { name: stop, when: { to: { prefix: '+33' }, text: { prefix: stop } }, to: a }
+- { name: other, when: { protocol: smtp }, to: b }
+- { name: french, when: { to: { prefix: '+33' } }, to: { failover: [b, c] } }
+- { name: rest, when: { to: { prefix: '+3' } }, to: a }
+",
+    );
+    let (sms, to) = (sms(), Address::phone("+33612345678"));
+    let envelope = Envelope {
+        door: "esmes",
+        account: "shop",
+        protocol: Protocol::Smpp,
+        sender: &sms.sender,
+        recipient: &to,
+        now: NOW,
+    };
+    let names: Vec<&str> = table.possible_targets(&envelope).iter().map(|it| &***it).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[test]
 fn a_decision_is_explained() {
     let routes = "
 - { name: mail, when: { protocol: smtp }, to: a }

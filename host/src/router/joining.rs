@@ -25,7 +25,7 @@ use crate::generation::Generation;
 use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::receipt::answer::About;
-use crate::route::{Envelope, EnvelopeDecision, RouteDecision};
+use crate::route::Envelope;
 use crate::sms::join::sets::{Complete, Entrance, Sets};
 use crate::sms::join::{Part, join, part};
 use crate::spooler;
@@ -123,7 +123,7 @@ impl Router {
         }
     }
 
-    /// By what the configuration says of its door; if nothing, whether it becomes a mail.
+    /// By what the configuration says of its door; if nothing, whether it may become a mail.
     fn is_joined(&self, generation: &Generation, message: &Message) -> bool {
         let (config, origin) = (&generation.config, &message.origin);
         let join = match config.connectors.get(&origin.door).map(|connector| &connector.kind) {
@@ -143,12 +143,7 @@ impl Router {
             recipient: &recipient.address,
             now: self.clock.now(),
         };
-        let EnvelopeDecision::Certain(RouteDecision::Targets { targets, .. }) =
-            generation.routes.resolve_envelope(&envelope)
-        else {
-            return false;
-        };
-        targets.iter().any(|name| {
+        generation.routes.possible_targets(&envelope).into_iter().any(|name| {
             let connector = config.connectors.get(name);
             connector.is_some_and(|connector| matches!(connector.kind, ConnectorKind::Smtp(_)))
         })

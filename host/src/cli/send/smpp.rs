@@ -4,13 +4,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::bail;
-use bytes::BytesMut;
 use clap::Args;
-use message::text::{Alphabet, SegmentOptions, choose, segment};
 use serde_json::json;
 use smpp::pdu::MessageResp;
 use smpp::receipt::{MessageState, Receipt};
-use smpp::{Address, EsmClass, Event, Octets, Pdu, RegisteredDelivery, Sm, Status};
+use smpp::{Address, Event, Octets, Pdu, RegisteredDelivery, Sm, Status};
 use tokio::net::TcpStream;
 
 use crate::cli::smpp_client::{Credentials, bind};
@@ -159,27 +157,17 @@ async fn step(link: &mut Link<TcpStream>, until: Option<std::time::Instant>) -> 
 }
 
 fn parts(args: &SmppArgs) -> anyhow::Result<Vec<Sm>> {
-    let alphabet = choose(&args.text);
-    // One message of a run: any reference does.
-    let options = SegmentOptions { reference: 1, ..SegmentOptions::default() };
     let address = |text: &str| {
         let (ton, npi, octets) = message::Address::guess(text).to_smpp();
         Address::new(ton, npi, Octets::from(octets))
     };
     let wished = args.receipt || args.wait_receipt.is_some();
-    let segments = segment(&args.text, alphabet, &options)?;
-    let sms = segments.into_iter().map(|segment| {
-        let mut body = BytesMut::from(&segment.udh[..]);
-        body.extend_from_slice(&segment.payload);
-        Sm {
-            source: address(&args.from),
-            destination: address(&args.dest),
-            esm_class: EsmClass(0).with_udh(!segment.udh.is_empty()),
-            registered_delivery: RegisteredDelivery(u8::from(wished)),
-            data_coding: if alphabet == Alphabet::Ucs2 { 8 } else { 0 },
-            short_message: body.freeze(),
-            ..Sm::default()
-        }
+    // One message of a run: any reference does.
+    let sms = crate::cli::parts::parts(&args.text, 1)?.into_iter().map(|part| Sm {
+        source: address(&args.from),
+        destination: address(&args.dest),
+        registered_delivery: RegisteredDelivery(u8::from(wished)),
+        ..part
     });
     Ok(sms.collect())
 }

@@ -17,14 +17,30 @@ use smpp::session::{Config, Role, WINDOW_MAX, empty_response};
 use smpp::{Address, CommandId, Event, Octets, Pdu, Session, Sm, Status, npi, ton};
 use tokio::net::TcpStream;
 
+use super::SmscArgs;
 use super::shared::{Shared, print, wall_ms};
+use crate::cli::parts::parts;
 use crate::sms::link::{Link, Step, now};
 
 /// Requests that may wait for a late answer before nothing more is read.
 const LATE_MAX: usize = 100_000;
 
+/// The message that is sent to ESMEs, in as many parts as it takes; nothing if it takes too many.
+fn parts_of(args: &SmscArgs, reference: u16) -> Vec<Sm> {
+    let octets = |text: &str| Octets::from_text(text).unwrap_or_default();
+    let parts = parts(&args.mo_text, reference).unwrap_or_default().into_iter();
+    let addressed = parts.map(|part| Sm {
+        source: Address::new(ton::INTERNATIONAL, npi::ISDN, octets(&args.mo_from)),
+        destination: Address::new(ton::NETWORK_SPECIFIC, npi::UNKNOWN, octets(&args.mo_to)),
+        ..part
+    });
+    addressed.collect()
+}
+
 /// One link.
 struct Serving {
+    /// The message that is sent to ESMEs, in its parts.
+    parts: Vec<Sm>,
     shared: Arc<Shared>,
     link: Link<TcpStream>,
     number: u64,
@@ -56,6 +72,7 @@ pub(super) async fn serve(
     };
     let link = Link::new(socket, Session::new(config, now()));
     let mut serving = Serving {
+        parts: parts_of(&shared.args, 0),
         number: shared.next_link(),
         shared,
         link,
@@ -341,10 +358,10 @@ impl Serving {
         for receipt in orphans {
             self.send(now, receipt, RECEIPT);
         }
-        let (due, next_mo) = self.shared.due_mo(now, self.link.session.window_free());
+        let room = self.link.session.window_free() / self.parts.len().max(1);
+        let (due, next_mo) = self.shared.due_mo(now, room);
         for _ in 0..due {
-            let message = self.message();
-            self.send(now, message, MESSAGE);
+            self.send_message(now);
         }
         let window = self.link.session.window_free() > 0;
         let next_receipt = self.receipts.front().map(|(due, _)| *due);
@@ -360,16 +377,13 @@ impl Serving {
         }
     }
 
-    fn message(&self) -> Sm {
-        let args = &self.shared.args;
-        let alphabet = message::text::choose(&args.mo_text);
-        let octets = |text: &str| Octets::from_text(text).unwrap_or_default();
-        Sm {
-            source: Address::new(ton::INTERNATIONAL, npi::ISDN, octets(&args.mo_from)),
-            destination: Address::new(ton::NETWORK_SPECIFIC, npi::UNKNOWN, octets(&args.mo_to)),
-            data_coding: if alphabet == Alphabet::Ucs2 { 8 } else { 0 },
-            short_message: alphabet.encode_lossy(&args.mo_text, Shift::DEFAULT).into(),
-            ..Sm::default()
+    fn send_message(&mut self, now: Instant) {
+        let mut parts = self.parts.clone();
+        if parts.len() > 1 {
+            parts = parts_of(&self.shared.args, self.shared.next_reference());
+        }
+        for part in parts {
+            self.send(now, part, MESSAGE);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub(super) struct Shared {
     /// How long the answers to these messages took.
     latencies: Mutex<Histogram>,
     links: AtomicU64,
+    references: AtomicU16,
     last_id: AtomicU64,
     second: Mutex<(Option<Instant>, u32)>,
     /// Messages to send: (started, sent so far).
@@ -56,6 +57,7 @@ impl Shared {
             delivered: AtomicU64::new(0),
             latencies: Mutex::default(),
             links: AtomicU64::new(0),
+            references: AtomicU16::new(0),
             // Another run has other ids, so that a router can tell their receipts apart.
             last_id: AtomicU64::new(wall_ms().unsigned_abs() << 20),
             second: Mutex::new((None, 0)),
@@ -118,6 +120,11 @@ impl Shared {
         }
         second.1 += 1;
         if second.1 > most { Status::RTHROTTLED } else { Status::ROK }
+    }
+
+    /// Another reference for the parts of each message.
+    pub(super) fn next_reference(&self) -> u16 {
+        self.references.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many messages a link should send now, and when to ask again.
