@@ -83,6 +83,33 @@ fn a_body_file_is_kept_until_the_removal_is_synced() {
 }
 
 #[test]
+fn a_large_body_that_takes_the_place_of_another_keeps_its_file_until_that_is_synced() {
+    let place = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.lazy_max = std::time::Duration::from_secs(3600);
+    let (spool, _) = Spool::open_fjall(place.path(), options).unwrap();
+    commit(&spool, large(1));
+    let mut batch = Batch::new();
+    batch.put_body(1, Bytes::from(vec![8; LARGE]));
+    batch.put_entry(entry(1, 1, "b", 1));
+    spool.commit_later(batch).unwrap();
+    let says = |spool: &Spool| spool.body(1).unwrap().unwrap()[0];
+    while says(&spool) == 7 {
+        std::thread::yield_now();
+    }
+    assert_eq!(body_files(place.path()), 2, "a power cut may bring the first one back");
+    let _proof = wait(spool.flush()).unwrap();
+    assert_eq!(body_files(place.path()), 1);
+    drop(spool);
+    let (spool, _) = open(place.path());
+    assert_eq!((says(&spool), body_files(place.path())), (8, 1));
+    commit(&spool, large(1));
+    assert_eq!((says(&spool), body_files(place.path())), (7, 1));
+    commit(&spool, remove(1));
+    assert_eq!(body_files(place.path()), 0);
+}
+
+#[test]
 fn body_files_that_nobody_needs_go_at_opening() {
     let place = tempfile::tempdir().unwrap();
     let (spool, _) = open(place.path());

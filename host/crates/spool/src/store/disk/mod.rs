@@ -180,8 +180,9 @@ impl Disk {
         self.put_keys(changes, &mut batch);
         self.commit(batch, sync)?;
         for (id, body) in &changes.bodies {
-            if body.as_ref().is_none_or(|body| body.len() <= INLINE_BYTES_MAX) {
-                self.files.doom(*id);
+            match body.as_ref().filter(|body| body.len() > INLINE_BYTES_MAX) {
+                Some(body) => self.files.supersede(*id, body),
+                None => self.files.doom(*id),
             }
         }
         if sync {

@@ -221,8 +221,8 @@ impl Check<'_> {
     }
 
     fn body_file(&mut self, body: u64, len: u64, crc: u32) {
-        let file = self.path.join("bodies").join(format!("{body:016x}"));
-        match super::files::check(&file, len, crc) {
+        let (file, content) = super::files::find(&self.path.join("bodies"), body, len, crc);
+        match content {
             Ok(_) => {
                 self.found.bodies += 1;
                 self.found.body_files += 1;
