@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use smpp::receipt::MessageState;
 use smpp::{EsmClass, RegisteredDelivery, Sm, Status};
+use wirepost_tests::plugins::{install, module};
 use wirepost_tests::sms::{number, receipt, text};
 use wirepost_tests::wait::until;
-use wirepost_tests::world::{base, connectors};
+use wirepost_tests::world::{base, connectors, folder};
 use wirepost_tests::{Answer, Relay, Smsc, World};
 
 const WORDS: [&str; 3] = ["The pump in cellar ", "two has stopped, ", "and the water rises."];
@@ -35,7 +36,9 @@ async fn stage(change: impl Fn(String) -> String) -> Stage {
         base(),
         connectors(relay.address, smsc.address)
     );
-    let world = World::start(&change(text)).await;
+    let folder = folder(&change(text));
+    install(folder.path(), "stop_words.wasm", &module("stop_words.wasm"));
+    let world = World::start_in(folder).await;
     world.wait_target("smsc", true).await;
     Stage { world, relay, smsc }
 }
@@ -162,17 +165,17 @@ async fn each_part_has_its_receipt_and_its_state() {
 
 #[tokio::test]
 async fn what_goes_on_as_sms_keeps_its_parts_unless_all_are_joined() {
-    let stage = stage(as_it_is).await;
-    let shop = stage.world.shop().await;
+    let plain = stage(as_it_is).await;
+    let shop = plain.world.shop().await;
     for sequence in 1..=3 {
         shop.submit(part("33612345678", sequence)).await;
     }
-    let taken = stage.smsc.wait(3).await;
+    let taken = plain.smsc.wait(3).await;
     let sent: Vec<Bytes> = (1..=3).map(|it| part("33612345678", it).short_message).collect();
     assert_eq!(taken.iter().map(|sm| sm.short_message.clone()).collect::<Vec<_>>(), sent);
-    stage.world.wait_empty().await;
+    plain.world.wait_empty().await;
 
-    let joined = stage_joining().await;
+    let joined = stage(joining).await;
     let shop = joined.world.shop().await;
     let mut ids = Vec::new();
     for sequence in 1..=3 {
@@ -189,11 +192,31 @@ async fn what_goes_on_as_sms_keeps_its_parts_unless_all_are_joined() {
     until("one message", || (joined.smsc.taken().len() == 1).then_some(())).await;
 }
 
-async fn stage_joining() -> Stage {
-    let plain = "password: secret } }";
-    stage(|text| {
-        assert!(text.contains(plain), "{text}");
-        text.replace(plain, "password: secret }, join: always }")
+#[tokio::test]
+async fn a_word_that_is_cut_in_two_is_seen_by_plugins_where_all_parts_are_joined() {
+    let stage = stage(|text| {
+        let plugins = "plugins:\n  - { name: stop-words, module: stop_words.wasm, config: { words: [lottery] } }\n";
+        format!("{plugins}{}", joining(text))
     })
-    .await
+    .await;
+    let shop = stage.world.shop().await;
+    let mut ids = Vec::new();
+    for (sequence, words) in [(1, "You won the lot"), (2, "tery, "), (3, "call us")] {
+        let wish = RegisteredDelivery(1);
+        let sm = Sm { registered_delivery: wish, ..part_saying("33612345678", sequence, words) };
+        let (status, id) = shop.submit(sm).await;
+        assert_eq!(status, Status::ROK);
+        ids.push((id, MessageState::Rejected.to_string()));
+    }
+    let mut told = shop.wait_receipts(3).await;
+    told.sort_unstable();
+    assert_eq!(told, ids);
+    stage.world.wait_empty().await;
+    assert_eq!(stage.smsc.taken().len(), 0);
+}
+
+fn joining(text: String) -> String {
+    let plain = "password: secret } }";
+    assert!(text.contains(plain), "{text}");
+    text.replace(plain, "password: secret }, join: always }")
 }
