@@ -1,6 +1,6 @@
 """Binds by smpplib, submits short messages and a long one, and waits for the receipt of each.
 
-Usage: smpplib_client.py PORT SYSTEM_ID PASSWORD
+Usage: smpplib_client.py PORT SYSTEM_ID PASSWORD [TO TEXT]
 """
 
 import re
@@ -15,6 +15,9 @@ WAIT_S = 40
 LONG = "long " + "0123456789" * 35
 
 port, system_id, password = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+to, texts = "33612345678", ["hello 1", "hello 2", "prix 5 €", "привет", LONG]
+if len(sys.argv) > 4:
+    to, texts = sys.argv[4], [sys.argv[5]]
 answered, receipted = [], {}
 
 
@@ -39,7 +42,7 @@ client.connect()
 client.bind_transceiver(system_id=system_id, password=password)
 
 submitted = 0
-for message in ["hello 1", "hello 2", "prix 5 €", "привет", LONG]:
+for message in texts:
     parts, coding, flag = smpplib.gsm.make_parts(message)
     for part in parts:
         client.send_message(
@@ -48,7 +51,7 @@ for message in ["hello 1", "hello 2", "prix 5 €", "привет", LONG]:
             source_addr="33701",
             dest_addr_ton=smpplib.consts.SMPP_TON_INTL,
             dest_addr_npi=smpplib.consts.SMPP_NPI_ISDN,
-            destination_addr="33612345678",
+            destination_addr=to,
             short_message=part,
             data_coding=coding,
             esm_class=flag,

@@ -29,7 +29,7 @@ struct Case {
     run: fn(&Lab) -> Result<()>,
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     Case {
         name: "swaks sends, aiosmtpd reads",
         needs: |peers| peers.swaks && peers.aiosmtpd,
@@ -79,6 +79,11 @@ const CASES: [Case; 14] = [
         name: "smpplib submits and gets its receipts",
         needs: |peers| peers.smpplib,
         run: smpplib::receipts,
+    },
+    Case {
+        name: "smpplib submits a text in parts, aiosmtpd reads one mail",
+        needs: |peers| peers.smpplib && peers.aiosmtpd,
+        run: smpplib::parts_become_a_mail,
     },
     Case {
         name: "node-smpp takes a long SMS in parts",

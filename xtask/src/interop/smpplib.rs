@@ -20,6 +20,20 @@ pub(super) fn receipts(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// The parts of a text become one mail, and each has its receipt.
+pub(super) fn parts_become_a_mail(lab: &Lab) -> Result<()> {
+    let text = "Ünïcode, and a line that is longer than one SMS. ".repeat(5);
+    let mut command = lab.python("smpplib_client.py");
+    client(command.args([&SMPP.to_string(), "esme", SECRET, "33997", text.trim()]))?;
+    let mail = lab.mail_at("a text in parts", "whole@aio.test")?;
+    let said = mail["text"].as_str().unwrap_or_default();
+    ensure!(said.trim() == text.trim(), "the mail says: {mail}");
+    let count =
+        lab.read.records().iter().filter(|mail| mail["subject"] == "a text in parts").count();
+    ensure!(count == 1, "{count} mails came");
+    Ok(())
+}
+
 pub(super) fn long_sms(lab: &Lab) -> Result<()> {
     let records = lab.smsc.records();
     let parts = records.iter().filter(|sms| sms["part"] == true && sms["from"] == FROM);
