@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use message::{Address, Origin, Protocol, Recipient, Timestamp, Tlv};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -161,4 +162,23 @@ fn what_its_parts_want_the_message_wants() {
     let Content::Short(short) = &joined.content else { panic!("{joined:?}") };
     assert_eq!(short.tlvs.iter().map(|tlv| tlv.tag).collect::<Vec<_>>(), [0x1400]);
     assert_eq!(join(&[], Alphabet::Gsm, MessageId::from_u64(9)), None);
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_phone_sends_is_a_sensible_part_or_none_and_can_be_joined(
+        shorts in prop::collection::vec((any::<u8>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 1..5)
+    ) {
+        let messages: Vec<Message> = shorts
+            .into_iter()
+            .map(|(coding, esm_class, octets)| of(Short::from_coded(octets.into(), coding, esm_class)))
+            .collect();
+        for message in &messages {
+            if let Some(part) = part(message) {
+                prop_assert!(part.total() > 1 && (1..=part.total()).contains(&part.sequence));
+            }
+        }
+        let all: Vec<&Message> = messages.iter().collect();
+        prop_assert!(join(&all, Alphabet::Gsm, MessageId::from_u64(9)).is_some());
+    }
 }
