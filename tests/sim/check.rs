@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wirepost::router::Shown;
 
-use crate::facts::{All, Answer, FAILING_DISK, Kind, MARK_WITHIN, Parcel, Sight, Told, Verdict};
+use crate::facts::{
+    All, Answer, EARLY_WITHIN, FAILING_DISK, Kind, MARK_WITHIN, Parcel, REPORT_WITHIN, Sight, Told,
+    Verdict, Word,
+};
 use crate::net::{LATENCY_MAX, Net};
 
 /// How late after its expiry something may be handed over: the sweep looks once a second, and a
@@ -66,13 +69,16 @@ impl Judge<'_> {
         self.duplicates(parcel, &mut wrong);
         self.expiry(parcel, &mut wrong);
         self.told(parcel, &mut wrong);
+        if parcel.kind == Kind::SmsToMail {
+            self.border(parcel, &mut wrong);
+        }
         wrong
     }
 
     /// Nothing that was acknowledged is lost.
     fn accepted(&self, parcel: &Parcel, at: Instant, held: bool, wrong: &mut Vec<String>) {
         let expired = Instant::now() > at + parcel.validity;
-        let failed = parcel.told.iter().any(|told| !told.delivered);
+        let failed = parcel.told.iter().any(|told| told.word == Word::Failed);
         if parcel.is_taken() || failed || held {
             return;
         }
@@ -97,15 +103,25 @@ impl Judge<'_> {
             copies.sort_by_key(|sight| sight.written);
             for pair in copies.windows(2) {
                 let [first, second] = pair else { continue };
-                if self.is_known(first) {
+                if self.is_known(first) && !self.is_moved(first, second) {
                     wrong.push(format!(
                         "delivered twice though the first answer was heard: {first:?} {second:?}"
                     ));
-                } else if parcel.kind == Kind::Mail && !second.marked {
+                } else if parcel.kind.leaves_as_mail() && !second.marked {
                     wrong.push(format!("a possible duplicate without a mark: {second:?}"));
                 }
             }
         }
+    }
+
+    /// Whether a message of several parts left a target that was removed before all of them were
+    /// taken: another one gets all of them.
+    fn is_moved(&self, first: &Sight, second: &Sight) -> bool {
+        let between = first.at..=second.at;
+        let mut removed = self.all.removed.iter();
+        first.part.1 > 1
+            && first.peer != second.peer
+            && removed.any(|(name, at)| *name == first.peer && between.contains(at))
     }
 
     /// Whether the host must have heard and written down what became of an attempt.
@@ -151,19 +167,24 @@ impl Judge<'_> {
             if self.heard(first.connection, first.answered) {
                 wrong.push(format!("told twice: {first:?} {second:?}"));
             }
-            // Each copy that was handed over after a crash has its own outcome.
+            // Each copy that was handed over after a crash has its own outcome, where the next hop
+            // gives it an id of its own.
             let copies = parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken);
-            if copies.count() > usize::from(parcel.sights.first().map_or(1, |first| first.part.1)) {
+            let own = parcel.kind != Kind::SmsToMail;
+            if own
+                && copies.count()
+                    > usize::from(parcel.sights.first().map_or(1, |first| first.part.1))
+            {
                 continue;
             }
-            if first.delivered != second.delivered || first.id != second.id {
+            if first.word != second.word || first.id != second.id {
                 wrong.push(format!("told two different things: {first:?} {second:?}"));
             }
-            if matches!(parcel.kind, Kind::Mail | Kind::MailToSms) && !second.marked {
+            if parcel.kind.is_told_by_mail() && !second.marked {
                 wrong.push(format!("told again without a mark: {second:?}"));
             }
         }
-        let success = parcel.told.iter().any(|told| told.delivered);
+        let success = parcel.told.iter().any(|told| told.word == Word::Delivered);
         if success && !parcel.is_taken() {
             wrong.push("told that it arrived, and no next hop took it".to_owned());
         }
@@ -193,6 +214,51 @@ impl Judge<'_> {
             wrong.push(
                 "the receipts of its SMSC were taken, and its origin was not told".to_owned(),
             );
+        }
+    }
+
+    /// An SMS that became a mail: what its relay said is told, and nothing else.
+    fn border(&self, parcel: &Parcel, wrong: &mut Vec<String>) {
+        for told in &parcel.told {
+            if !self.is_true(parcel, told) {
+                wrong.push(format!("told what nobody said: {told:?}"));
+            }
+        }
+        let mut heard = parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken);
+        let Some(heard) = heard.find(|sight| self.is_known(sight)) else { return };
+        if !parcel.told.is_empty() {
+            return;
+        }
+        let reports = parcel.receipts.iter().filter(|report| report.at + EARLY_WITHIN > heard.at);
+        let words: Vec<bool> = reports.map(|report| report.delivered).collect();
+        if !parcel.reported && parcel.wants_success {
+            wrong.push(format!("taken by its relay, and its origin was not told: {heard:?}"));
+        } else if words.is_empty() {
+            if parcel.reported && (parcel.wants_success || parcel.wants_failure) {
+                wrong.push(format!("no report came, and its origin was not told: {heard:?}"));
+            }
+        } else if parcel.wants_failure && words.iter().all(|delivered| !delivered) {
+            wrong.push(format!("reported as failed, and its origin was not told: {heard:?}"));
+        } else if parcel.wants_success && words.iter().all(|delivered| *delivered) {
+            wrong.push(format!("reported as delivered, and its origin was not told: {heard:?}"));
+        }
+    }
+
+    /// Whether somebody said what was told, or time did.
+    fn is_true(&self, parcel: &Parcel, told: &Told) -> bool {
+        let reported = |word| parcel.receipts.iter().any(|report| report.delivered == word);
+        let mut taken = parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken);
+        match told.word {
+            Word::Delivered if parcel.reported => reported(true),
+            Word::Delivered => taken.next().is_some(),
+            Word::Failed => {
+                // Whose answer was lost may have been taken at any time.
+                let expired = parcel.expires().is_none_or(|at| at <= told.written + EXPIRY_SLACK);
+                reported(false) || parcel.saw(Verdict::Never) || expired
+            }
+            Word::Unknown => {
+                parcel.reported && taken.any(|sight| sight.at + REPORT_WITHIN <= told.written)
+            }
         }
     }
 
@@ -232,7 +298,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Facts;
+    use crate::facts::{Facts, ReceiptSent};
     use crate::random::Random;
     use crate::trace::Trace;
 
@@ -288,8 +354,8 @@ mod tests {
         see(parcel(Kind::Mail, accepted, unheard), &["without a mark"]);
         let late = vec![taken(LATER * 60 * 3, true)];
         see(parcel(Kind::Mail, accepted, late), &["after its expiry"]);
-        let told = |delivered| Told {
-            delivered,
+        let told = |word| Told {
+            word,
             connection: 1,
             written: Instant::now(),
             id: "1".to_owned(),
@@ -297,7 +363,43 @@ mod tests {
             marked: true,
         };
         let mut twice = parcel(Kind::Sms, accepted, vec![taken(NOW, true)]);
-        twice.told = vec![told(true), told(false)];
+        twice.told = vec![told(Word::Delivered), told(Word::Failed)];
         see(twice, &["told twice", "told two different"]);
+    }
+
+    #[test]
+    fn the_checkers_see_what_is_wrong_with_an_sms_that_became_a_mail() {
+        let accepted = Answer::Accepted(Instant::now());
+        let border = |reported, words: &[Word], reports: &[bool]| {
+            let taken = sight(Verdict::Taken, Duration::ZERO, true);
+            let told = |word: &Word| Told {
+                word: *word,
+                connection: 1,
+                written: Instant::now(),
+                id: "1".to_owned(),
+                answered: None,
+                marked: false,
+            };
+            let report = |delivered: &bool| {
+                let (at, id) = (Instant::now(), String::new());
+                ReceiptSent { at, id, delivered: *delivered }
+            };
+            Parcel {
+                reported,
+                wants_success: true,
+                told: words.iter().map(told).collect(),
+                receipts: reports.iter().map(report).collect(),
+                ..parcel(Kind::SmsToMail, accepted, vec![taken])
+            }
+        };
+        see(border(false, &[Word::Delivered], &[]), &[]);
+        see(border(false, &[], &[]), &["taken by its relay, and"]);
+        see(border(false, &[Word::Unknown], &[]), &["what nobody said"]);
+        see(border(true, &[], &[]), &["no report came, and"]);
+        see(border(true, &[], &[true]), &["reported as delivered, and"]);
+        see(border(true, &[], &[false]), &["reported as failed, and"]);
+        see(border(true, &[Word::Failed], &[false]), &[]);
+        see(border(true, &[Word::Delivered], &[]), &["what nobody said"]);
+        see(border(true, &[Word::Unknown], &[]), &["what nobody said"]);
     }
 }

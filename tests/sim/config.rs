@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
+use crate::facts::REPORT_WITHIN;
+use crate::peers::reporter::{REPORTED, TAKEN};
 use crate::random::Random;
+use crate::scope::Scope;
 
 /// What differs between runs and reloads.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    pub(crate) scope: Scope,
     pub(crate) binds: usize,
     pub(crate) window: usize,
     pub(crate) connections: usize,
@@ -20,9 +24,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn draw(random: &mut Random) -> Self {
+    pub(crate) fn draw(random: &mut Random, scope: Scope) -> Self {
         let connections = if random.chance(400) { 1 } else { 1 + random.below(4) };
         Self {
+            scope,
             binds: if random.chance(600) { 1 } else { 2 },
             window: 1 + random.below(20),
             connections,
@@ -32,6 +37,11 @@ impl Settings {
             retry: "[1s, 3s, 10s]",
             balance: if random.chance(700) { "failover" } else { "round_robin" },
         }
+    }
+
+    /// Targets that are here and not in what comes next.
+    pub(crate) fn removed(&self, next: &Self) -> Vec<&'static str> {
+        if self.both && !next.both { vec!["smsc-b"] } else { Vec::new() }
     }
 
     pub(crate) fn yaml(&self) -> String {
@@ -71,11 +81,13 @@ connectors:
         } else {
             ("smsc-a", "smsc-a".to_owned())
         };
+        yaml.push_str("routes:\n");
+        if self.scope.border {
+            self.border(&mut yaml);
+        }
         write!(
             yaml,
-            "\
-routes:
-  - {{ name: mobile, when: {{ door: {doors} }}, to: shop }}
+            "  - {{ name: mobile, when: {{ door: {doors} }}, to: shop }}
   - {{ name: either, when: {{ to: {{ prefix: \"+336\" }} }}, to: {way}, convert: {{ text: \"{{subject}}: {{text}}\", parts: 3, on_excess: truncate }} }}
   - {{ name: one, when: {{ to: {{ prefix: \"+337\" }} }}, to: smsc-a, convert: {{ text: \"{{subject}}: {{text}}\", parts: 3, on_excess: truncate }} }}
   - {{ name: mails, when: {{ to: {{ kind: mailbox }} }}, to: relay }}
@@ -83,6 +95,19 @@ routes:
         )
         .unwrap();
         yaml
+    }
+
+    /// SMS that become mails.
+    fn border(&self, yaml: &mut String) {
+        let within = REPORT_WITHIN.as_secs();
+        let reported = format!("receipt: reported, receipt_within: {within}s");
+        for (prefix, receipt) in [(TAKEN, "receipt: taken"), (REPORTED, &reported)] {
+            writeln!(
+                yaml,
+                "  - {{ name: border-{prefix}, when: {{ to: {{ prefix: \"+33{prefix}\" }} }}, to: relay, rewrite: {{ to: \"{{digits}}@border.sim\" }}, convert: {{ {receipt} }} }}",
+            )
+            .unwrap();
+        }
     }
 
     fn smsc(&self, yaml: &mut String, name: &str, rate: Option<usize>) {

@@ -22,8 +22,12 @@ pub(crate) struct All {
     pub(crate) deaths: Vec<Instant>,
     /// When it was stopped or reloaded in order.
     pub(crate) changes: Vec<Instant>,
+    /// Targets that a reload removed, and when.
+    pub(crate) removed: Vec<(&'static str, Instant)>,
     /// Positive answers to clients so far.
     pub(crate) accepted: usize,
+    /// When the last report that may be awaited is given up.
+    pub(crate) awaited: Option<Instant>,
 }
 
 /// One recipient of one message.
@@ -42,7 +46,9 @@ pub(crate) struct Parcel {
     pub(crate) answer: Answer,
     pub(crate) sights: Vec<Sight>,
     pub(crate) told: Vec<Told>,
-    /// Receipts that the next hop sent for it and that the host took.
+    /// Its receipt waits for a report.
+    pub(crate) reported: bool,
+    /// Receipts and reports that the next hop sent for it and that the host took.
     pub(crate) receipts: Vec<ReceiptSent>,
 }
 
@@ -53,6 +59,22 @@ pub(crate) enum Kind {
     Sms,
     /// From a subscriber to an ESME.
     Mobile,
+    /// From an ESME to a mailbox.
+    SmsToMail,
+    /// From a subscriber to a mailbox.
+    MobileToMail,
+}
+
+impl Kind {
+    /// It leaves the host as a mail, in which a possible duplicate is marked.
+    pub(crate) const fn leaves_as_mail(self) -> bool {
+        matches!(self, Self::Mail | Self::SmsToMail | Self::MobileToMail)
+    }
+
+    /// Its origin is told by mail.
+    pub(crate) const fn is_told_by_mail(self) -> bool {
+        matches!(self, Self::Mail | Self::MailToSms)
+    }
 }
 
 /// What the client knows.
@@ -93,7 +115,7 @@ pub(crate) enum Verdict {
 /// The origin was told.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    pub(crate) delivered: bool,
+    pub(crate) word: Word,
     pub(crate) connection: u64,
     /// When the host wrote it.
     pub(crate) written: Instant,
@@ -104,14 +126,33 @@ pub(crate) struct Told {
     pub(crate) marked: bool,
 }
 
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Delivered,
+    Failed,
+    /// Nobody knows.
+    Unknown,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct ReceiptSent {
+    pub(crate) at: Instant,
     pub(crate) id: String,
     pub(crate) delivered: bool,
 }
 
 /// When the host gives up what has no validity of its own.
 pub(crate) const GIVE_UP: Duration = Duration::from_secs(7200);
+
+/// How long a report is awaited.
+pub(crate) const REPORT_WITHIN: Duration = Duration::from_secs(120);
+
+/// How late that it did not come may be found.
+pub(crate) const REPORT_SLACK: Duration = Duration::from_secs(10);
+
+/// How long a report or a receipt waits for the answer that gives it a meaning.
+pub(crate) const EARLY_WITHIN: Duration = Duration::from_secs(180);
 
 /// How long after its answer an outcome may still be lost in a crash: the way of the answer, and the
 /// time in which the mark is written and synced.
@@ -144,8 +185,13 @@ impl Facts {
             all.wrong.push(format!("{}: got {recipient}, which nobody sent", sight.peer));
             return None;
         };
+        let awaited = parcel.reported && sight.verdict == Verdict::Taken;
         parcel.sights.push(sight);
-        Some(parcel.sights.len() - 1)
+        let place = parcel.sights.len() - 1;
+        if awaited {
+            all.awaited = Some(Instant::now() + REPORT_WITHIN + REPORT_SLACK);
+        }
+        Some(place)
     }
 
     pub(crate) fn answered(&self, recipient: &str, sight: Option<usize>) {
@@ -170,6 +216,14 @@ impl Facts {
         }
     }
 
+    /// A next hop reported what became of a parcel, and the host took it.
+    pub(crate) fn reported(&self, recipient: &str, id: &str, delivered: bool) {
+        let taken = ReceiptSent { at: Instant::now(), id: id.to_owned(), delivered };
+        if let Some(parcel) = self.all().parcels.get_mut(recipient) {
+            parcel.receipts.push(taken);
+        }
+    }
+
     pub(crate) fn wrong(&self, what: String) {
         self.all().wrong.push(what);
     }
@@ -189,6 +243,7 @@ impl Parcel {
             answer: Answer::Unknown,
             sights: Vec::new(),
             told: Vec::new(),
+            reported: false,
             receipts: Vec::new(),
         }
     }

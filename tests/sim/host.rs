@@ -23,6 +23,7 @@ use wirepost::platform::tasks::Tasks;
 use crate::config::Settings;
 use crate::peers::Stage;
 use crate::random::Random;
+use crate::scope::Scope;
 
 /// How often it is looked whether the disk has failed, as the program does.
 const LOOK: Duration = Duration::from_millis(200);
@@ -83,7 +84,7 @@ impl Host {
         self.stage.note("world", format_args!("host starts, life {life}"));
         let (spool, faults) = match self.disk.take() {
             Some(disk) => disk,
-            None => new_disk().await,
+            None => new_disk(self.stage.scope).await,
         };
         let pump = spool.pump().unwrap();
         self.writers.spawn(write(pump, self.random.fork(&format!("disk {life}"))));
@@ -191,9 +192,15 @@ impl Host {
 
     /// Another configuration.
     pub(crate) async fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        let before = self.settings.clone();
         change(&mut self.settings);
         self.write_config();
-        self.stage.facts.all().changes.push(Instant::now());
+        {
+            let (mut all, now) = (self.stage.facts.all(), Instant::now());
+            all.changes.push(now);
+            let removed = before.removed(&self.settings);
+            all.removed.extend(removed.into_iter().map(|name| (name, now)));
+        }
         let Some(app) = self.app() else { return };
         let report = app.reload.reload(false).await;
         self.stage.note("world", format_args!("reload: {} {:?}", report.ok, report.lines));
@@ -210,11 +217,15 @@ impl Host {
     }
 }
 
-/// An empty disk, but for the key of the log, which is random otherwise.
-async fn new_disk() -> (Spool, Faults) {
+/// An empty disk, but for the keys that are random otherwise.
+async fn new_disk(scope: Scope) -> (Spool, Faults) {
     let (spool, faults) = Spool::open_memory_with_faults(options()).unwrap();
     let mut batch = Batch::new();
-    batch.put_key(Bytes::from_static(b"log/key"), Bytes::from_static(&[7; 32]), NEVER_MS);
+    let keys: &[&[u8]] =
+        if scope.border { &[b"log/key", b"keys/return-path"] } else { &[b"log/key"] };
+    for key in keys {
+        batch.put_key(Bytes::from_static(key), Bytes::from_static(&[7; 32]), NEVER_MS);
+    }
     let kept = spool.commit(batch);
     assert!(spool.pump().unwrap().work());
     drop(kept.await.unwrap());

@@ -10,6 +10,7 @@
 )]
 
 mod random;
+mod scope;
 mod trace;
 mod net;
 mod facts;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use scenario::{Outcome, run};
+use scope::spread;
 
 /// Seeds that found something once.
 const REGRESSIONS: &[u64] = &[
@@ -59,9 +61,9 @@ fn nothing_is_lost_doubled_or_stuck_whatever_the_peers_do() {
     let seeds: Vec<u64> = match variable(SEEDS_VARIABLE) {
         Some(count) => {
             let first = mixed(today());
-            (0..count).map(|n| first.wrapping_add(n)).collect()
+            (0..count).map(|n| spread(first.wrapping_add(n))).collect()
         }
-        None => REGRESSIONS.iter().copied().chain(0..FIXED).collect(),
+        None => REGRESSIONS.iter().copied().chain((0..FIXED).map(spread)).collect(),
     };
     println!("{} seeds, from {:#x} to {:#x}", seeds.len(), seeds[0], seeds[seeds.len() - 1]);
     let failures = run_all(&seeds);
@@ -76,10 +78,12 @@ fn nothing_is_lost_doubled_or_stuck_whatever_the_peers_do() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let (first, second) = (run(7), run(7));
-    let differs = first.trace.lines().zip(second.trace.lines()).find(|(a, b)| a != b);
-    assert_eq!(differs, None);
-    assert_eq!(first.trace.len(), second.trace.len());
+    for seed in [7, spread(7)] {
+        let (first, second) = (run(seed), run(seed));
+        let differs = first.trace.lines().zip(second.trace.lines()).find(|(a, b)| a != b);
+        assert_eq!(differs, None);
+        assert_eq!(first.trace.len(), second.trace.len());
+    }
 }
 
 /// Runs seeds on a few threads; a report for each that fails.

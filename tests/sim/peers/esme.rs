@@ -16,6 +16,7 @@ use crate::net::End;
 use crate::pdu::{
     BIND_TRANSCEIVER, DELIVER_SM, ENQUIRE_LINK, Pdu, RESP, SUBMIT_SM, Sm, UNBIND, bind,
 };
+use crate::peers::reporter::{REPORTED, TAKEN};
 use crate::random::Random;
 
 /// Silence after which it asks whether the host lives.
@@ -158,10 +159,12 @@ impl Esme {
 
     async fn submit(&mut self, link: &mut Link) -> io::Result<()> {
         let number = self.stage.next_recipient();
-        // Numbers of the first kind may go to either SMSC, those of the second to one of them.
-        let prefix = if self.random.chance(600) { "6" } else { "7" };
+        let (prefix, kind) = self.way();
         let recipient = format!("+33{prefix}{number:08}");
-        let registered = u8::from(self.random.chance(700));
+        let mut registered = u8::from(self.random.chance(700));
+        if kind == Kind::SmsToMail && registered == 1 && self.random.chance(300) {
+            registered = 2;
+        }
         let seconds = if self.random.chance(self.habits.short_validity) { 20 } else { 3000 };
         let text = if self.random.chance(self.habits.long_texts) {
             format!("T{number} {}", "long ".repeat(60))
@@ -185,9 +188,10 @@ impl Esme {
             session: link.session,
             place: link.place,
             wants_success: registered == 1,
-            wants_failure: registered == 1,
+            wants_failure: registered != 0,
             validity: Duration::from_secs(seconds),
-            ..Parcel::new(Kind::Sms, self.account)
+            reported: prefix == REPORTED,
+            ..Parcel::new(kind, self.account)
         };
         self.stage.facts.send(&recipient, parcel);
         link.place += 1;
@@ -200,6 +204,16 @@ impl Esme {
         link.next_submit = Instant::now() + self.random.time(0..pause * 2 + 1);
         let pdu = Pdu::new(SUBMIT_SM, 0, link.sequence, sm.octets());
         write(&mut link.end, &pdu.octets()).await
+    }
+
+    /// Where the next number leads, and what it begins with.
+    fn way(&mut self) -> (&'static str, Kind) {
+        if self.stage.scope.border && self.random.chance(350) {
+            let prefix = if self.random.chance(500) { TAKEN } else { REPORTED };
+            return (prefix, Kind::SmsToMail);
+        }
+        // Numbers of the first kind may go to either SMSC, those of the second to one of them.
+        (if self.random.chance(600) { "6" } else { "7" }, Kind::Sms)
     }
 
     async fn handle(&mut self, link: &mut Link, pdu: Pdu) -> io::Result<Option<&'static str>> {
@@ -255,14 +269,14 @@ impl Esme {
         let (connection, now) = (link.end.number(), Instant::now());
         let answered = (!silent).then_some(now);
         match sm.receipt() {
-            Some((id, delivered)) => {
+            Some((id, word)) => {
                 self.stage.note(
                     &self.name,
-                    format_args!("receipt {} {id} {delivered}: {status:#x}", sm.source),
+                    format_args!("receipt {} {id} {word:?}: {status:#x}", sm.source),
                 );
                 if status == 0 {
                     let written = link.end.written();
-                    let told = Told { delivered, connection, written, id, answered, marked: false };
+                    let told = Told { word, connection, written, id, answered, marked: false };
                     self.stage.facts.told(self.account, &sm.source, told);
                 }
             }

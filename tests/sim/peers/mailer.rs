@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Stage, read_line, write};
+use super::{Stage, reply, write};
 use crate::facts::{Answer, Kind, Parcel};
 use crate::net::End;
 use crate::random::Random;
@@ -205,15 +205,5 @@ impl Mailer {
             "From: <{sender}>\r\nSubject: {sender}\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\n\
              Message-ID: <{sender}>\r\n\r\n{text}"
         )
-    }
-}
-
-/// The code of the next answer.
-async fn reply(end: &mut End, input: &mut Vec<u8>) -> io::Result<u16> {
-    loop {
-        let line = read_line(end, input).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if line.as_bytes().get(3) != Some(&b'-') {
-            return Ok(line.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0));
-        }
     }
 }

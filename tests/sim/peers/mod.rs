@@ -4,6 +4,7 @@ pub(crate) mod mailer;
 pub(crate) mod esme;
 pub(crate) mod smsc;
 pub(crate) mod relay;
+pub(crate) mod reporter;
 
 use std::fmt::Arguments;
 use std::io;
@@ -18,6 +19,7 @@ use crate::facts::Facts;
 use crate::net::{End, Net};
 use crate::pdu::Pdu;
 use crate::random::Random;
+use crate::scope::Scope;
 use crate::trace::Trace;
 
 /// How long a peer waits for the host before it gives the connection up.
@@ -30,6 +32,7 @@ pub(crate) struct Stage {
     pub(crate) facts: Facts,
     pub(crate) trace: Trace,
     pub(crate) random: Random,
+    pub(crate) scope: Scope,
     /// Nobody misbehaves any more.
     calm: Arc<AtomicBool>,
     recipients: Arc<AtomicU64>,
@@ -37,12 +40,13 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(net: Net, trace: Trace, random: Random) -> Self {
+    pub(crate) fn new(net: Net, trace: Trace, random: Random, scope: Scope) -> Self {
         Self {
             net,
             facts: Facts::default(),
             trace,
             random,
+            scope,
             calm: Arc::default(),
             recipients: Arc::default(),
             sessions: Arc::default(),
@@ -109,6 +113,16 @@ async fn read_line(end: &mut End, input: &mut Vec<u8>) -> io::Result<Option<Stri
         }
         if !timeout(PATIENCE, read(end, input)).await?? {
             return Ok(None);
+        }
+    }
+}
+
+/// The code of the next answer.
+async fn reply(end: &mut End, input: &mut Vec<u8>) -> io::Result<u16> {
+    loop {
+        let line = read_line(end, input).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Ok(line.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0));
         }
     }
 }
