@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wirepost::router::Shown;
 
+use crate::config::ACCOUNTS;
 use crate::facts::{
     All, Answer, EARLY_WITHIN, FAILING_DISK, Kind, MARK_WITHIN, Parcel, REPORT_WITHIN, Sight, Told,
     Verdict, Word,
@@ -39,6 +40,9 @@ pub(crate) fn check(all: &All, net: &Net, left: &Left) -> Vec<String> {
         let held = left.entries.iter().any(|entry| {
             entry.state == "held" && (*entry.to == **recipient || *entry.from == **recipient)
         });
+        if held && !judge.is_homeless(parcel) {
+            wrong.push(format!("{recipient}: held without a reason"));
+        }
         for problem in judge.parcel(parcel, held) {
             wrong.push(format!("{recipient}: {problem}"));
         }
@@ -47,8 +51,8 @@ pub(crate) fn check(all: &All, net: &Net, left: &Left) -> Vec<String> {
     wrong
 }
 
-/// The place of a parcel in its session, its recipient, and who saw it first.
-type First<'a> = (usize, &'a str, &'a Sight);
+/// The place of a parcel in its session and when it was accepted, its recipient, and who saw it first.
+type First<'a> = ((usize, Instant), &'a str, &'a Sight);
 
 struct Judge<'a> {
     all: &'a All,
@@ -75,6 +79,12 @@ impl Judge<'_> {
         wrong
     }
 
+    /// Whether its only target may have been away: the account that messages of mobiles go to.
+    fn is_homeless(&self, parcel: &Parcel) -> bool {
+        parcel.kind == Kind::Mobile
+            && self.all.absences.iter().any(|absence| absence.account == ACCOUNTS[0])
+    }
+
     /// Nothing that was acknowledged is lost.
     fn accepted(&self, parcel: &Parcel, at: Instant, held: bool, wrong: &mut Vec<String>) {
         let expired = Instant::now() > at + parcel.validity;
@@ -85,11 +95,25 @@ impl Judge<'_> {
         if !parcel.wants_failure && (parcel.saw(Verdict::Never) || expired) {
             return;
         }
-        if parcel.saw(Verdict::Never) || expired {
+        let never = parcel.sights.iter().find(|sight| sight.verdict == Verdict::Never);
+        let ended = never.map(|sight| sight.at).into_iter().chain([at + parcel.validity]).min();
+        if (never.is_some() || expired) && self.is_discarded(parcel, ended) {
+            return;
+        }
+        if never.is_some() || expired {
             wrong.push("failed or expired, and its origin was not told".to_owned());
         } else {
             wrong.push("acknowledged and lost".to_owned());
         }
+    }
+
+    /// Whether its origin was an account that was not there at some time after this: its receipts are
+    /// discarded.
+    fn is_discarded(&self, parcel: &Parcel, after: Option<Instant>) -> bool {
+        self.all.absences.iter().any(|absence| {
+            absence.account == parcel.origin
+                && after.is_some_and(|at| absence.over.is_none_or(|over| at <= over))
+        })
     }
 
     /// A second copy only where the outcome of the first could not be known, and then marked.
@@ -210,7 +234,12 @@ impl Judge<'_> {
             .iter()
             .filter(|receipt| heard.iter().any(|sight| sight.id == receipt.id));
         let outcome = known.all(|receipt| receipt.delivered);
-        if wanted && complete && asked(outcome) && parcel.told.is_empty() {
+        // The last part that anybody saw first ended it, or what came after it.
+        let firsts = (1..=total).filter_map(|part| {
+            heard.iter().filter(|sight| sight.part.0 == part).map(|sight| sight.at).min()
+        });
+        let discarded = self.is_discarded(parcel, firsts.max());
+        if wanted && complete && asked(outcome) && parcel.told.is_empty() && !discarded {
             wrong.push(
                 "the receipts of its SMSC were taken, and its origin was not told".to_owned(),
             );
@@ -226,7 +255,7 @@ impl Judge<'_> {
         }
         let mut heard = parcel.sights.iter().filter(|sight| sight.verdict == Verdict::Taken);
         let Some(heard) = heard.find(|sight| self.is_known(sight)) else { return };
-        if !parcel.told.is_empty() {
+        if !parcel.told.is_empty() || self.is_discarded(parcel, Some(heard.at)) {
             return;
         }
         let reports = parcel.receipts.iter().filter(|report| report.at + EARLY_WITHIN > heard.at);
@@ -268,19 +297,22 @@ impl Judge<'_> {
         let mut sessions: BTreeMap<(u64, &str), Vec<First<'_>>> = BTreeMap::new();
         for (recipient, parcel) in &self.all.parcels {
             let Some(first) = parcel.sights.first() else { continue };
-            if parcel.kind == Kind::Mobile || !matches!(parcel.answer, Answer::Accepted(_)) {
+            let Answer::Accepted(accepted) = parcel.answer else { continue };
+            if parcel.kind == Kind::Mobile {
                 continue;
             }
             let line = sessions.entry((parcel.session, &first.peer)).or_default();
-            line.push((parcel.place, recipient, first));
+            line.push(((parcel.place, accepted), recipient, first));
         }
         for line in sessions.values_mut() {
-            line.sort_by_key(|(place, _, first)| (*place, first.at));
+            line.sort_by_key(|((place, _), _, first)| (*place, first.at));
             for pair in line.windows(2) {
-                let [(place, a, first), (next, b, second)] = pair else { continue };
+                let [((place, since), a, first), ((next, _), b, second)] = pair else { continue };
                 let swapped = place < next && first.at > second.at;
+                // What was tried before anybody saw it goes when its pause is over.
+                let since = second.at.min(*since);
                 let quiet = first.connection == second.connection
-                    && self.is_quiet(second.at.min(first.at), first.at.max(second.at));
+                    && self.is_quiet(since, first.at.max(second.at));
                 if swapped && quiet {
                     wrong.push(format!("{b} overtook {a}: {second:?} {first:?}"));
                 }
@@ -298,7 +330,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, ReceiptSent};
+    use crate::facts::{Absence, Facts, ReceiptSent};
     use crate::random::Random;
     use crate::trace::Trace;
 
@@ -365,6 +397,24 @@ mod tests {
         let mut twice = parcel(Kind::Sms, accepted, vec![taken(NOW, true)]);
         twice.told = vec![told(Word::Delivered), told(Word::Failed)];
         see(twice, &["told twice", "told two different"]);
+    }
+
+    #[test]
+    fn only_an_account_that_was_away_after_the_outcome_hears_nothing() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let accepted = Answer::Accepted(Instant::now());
+        let never = sight(Verdict::Never, SECOND * 10, true);
+        for (account, over, excused) in [("me", 5, false), ("me", 15, true), ("another", 15, false)]
+        {
+            let facts = Facts::default();
+            facts.send("to", parcel(Kind::Sms, accepted, vec![never.clone()]));
+            let known = Instant::now();
+            let over = Some(known + SECOND * over);
+            facts.all().absences.push(Absence { account, known, until: over, over });
+            let net = Net::new(Random::new(1), Trace::new());
+            let wrong = check(&facts.all(), &net, &Left::default());
+            assert_eq!(wrong.is_empty(), excused, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -24,10 +24,24 @@ pub(crate) struct All {
     pub(crate) changes: Vec<Instant>,
     /// Targets that a reload removed, and when.
     pub(crate) removed: Vec<(&'static str, Instant)>,
+    /// Times without an account.
+    pub(crate) absences: Vec<Absence>,
     /// Positive answers to clients so far.
     pub(crate) accepted: usize,
     /// When the last report that may be awaited is given up.
     pub(crate) awaited: Option<Instant>,
+}
+
+/// A time without an account: what waits for it is discarded.
+#[derive(Clone, Debug)]
+pub(crate) struct Absence {
+    pub(crate) account: &'static str,
+    /// When it had to know.
+    pub(crate) known: Instant,
+    /// When it could know first that the account is back.
+    pub(crate) until: Option<Instant>,
+    /// When it had to know that.
+    pub(crate) over: Option<Instant>,
 }
 
 /// One recipient of one message.
@@ -214,6 +228,15 @@ impl Facts {
         if origin != who {
             all.wrong.push(format!("{who} was told of {recipient}, which {origin} sent"));
         }
+    }
+
+    /// An account could not bind in all of this time.
+    pub(crate) fn is_absent(&self, account: &str, from: Instant, to: Instant) -> bool {
+        self.all().absences.iter().any(|absence| {
+            absence.account == account
+                && absence.known <= from
+                && absence.until.is_none_or(|until| to <= until)
+        })
     }
 
     /// A next hop reported what became of a parcel, and the host took it.

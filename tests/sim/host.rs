@@ -21,6 +21,7 @@ use wirepost::platform::net::Net;
 use wirepost::platform::tasks::Tasks;
 
 use crate::config::Settings;
+use crate::facts::Absence;
 use crate::peers::Stage;
 use crate::random::Random;
 use crate::scope::Scope;
@@ -195,17 +196,44 @@ impl Host {
         let before = self.settings.clone();
         change(&mut self.settings);
         self.write_config();
+        let began = Instant::now();
         {
-            let (mut all, now) = (self.stage.facts.all(), Instant::now());
-            all.changes.push(now);
+            let mut all = self.stage.facts.all();
+            all.changes.push(began);
             let removed = before.removed(&self.settings);
-            all.removed.extend(removed.into_iter().map(|name| (name, now)));
+            all.removed.extend(removed.into_iter().map(|name| (name, began)));
         }
-        let Some(app) = self.app() else { return };
-        let report = app.reload.reload(false).await;
-        self.stage.note("world", format_args!("reload: {} {:?}", report.ok, report.lines));
-        if !report.ok {
-            self.stage.facts.wrong(format!("a reload was refused: {:?}", report.lines));
+        if let Some(app) = self.app() {
+            let report = app.reload.reload(false).await;
+            self.stage.note("world", format_args!("reload: {} {:?}", report.ok, report.lines));
+            if !report.ok {
+                self.stage.facts.wrong(format!("a reload was refused: {:?}", report.lines));
+            }
+        }
+        self.note_accounts(&before, began);
+    }
+
+    /// Tells the ESMEs and the checkers what changed.
+    fn note_accounts(&self, before: &Settings, began: Instant) {
+        let (mut all, now) = (self.stage.facts.all(), Instant::now());
+        for (before, account) in before.accounts.iter().zip(&self.settings.accounts) {
+            self.stage.set_password(account.name, account.password());
+            match (before.present, account.present) {
+                (true, false) => all.absences.push(Absence {
+                    account: account.name,
+                    known: now,
+                    until: None,
+                    over: None,
+                }),
+                (false, true) => {
+                    let ended = all.absences.iter_mut().rev();
+                    let mut ended = ended.filter(|absence| absence.account == account.name);
+                    if let Some(absence) = ended.next() {
+                        (absence.until, absence.over) = (Some(began), Some(now));
+                    }
+                }
+                (true, true) | (false, false) => {}
+            }
         }
     }
 

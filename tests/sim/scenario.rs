@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use wirepost::app::App;
 
 use crate::check::{Left, check};
-use crate::config::Settings;
+use crate::config::{ACCOUNTS, Settings};
 use crate::facts::Kind;
 use crate::host::Host;
 use crate::net::{Net, Trouble};
@@ -69,6 +69,7 @@ enum What {
     FailSync,
     NoRoom,
     Reload,
+    Account,
 }
 
 /// Runs one seed.
@@ -97,7 +98,7 @@ async fn play(seed: u64, trace: Trace) -> Outcome {
     let random = Random::new(seed);
     let net = Net::new(random.fork("net"), trace.clone());
     let stage = Stage::new(net.clone(), trace.clone(), random.clone(), Scope::of(seed));
-    let plan = Plan::draw(&mut random.fork("plan"));
+    let plan = Plan::draw(&mut random.fork("plan"), stage.scope);
     stage.note("world", format_args!("{plan:?}"));
     let mut world = World::build(&stage, &plan);
     world.host.start(None).await;
@@ -112,7 +113,13 @@ async fn play(seed: u64, trace: Trace) -> Outcome {
     stage.calm();
     net.calm();
     world.host.ensure().await;
-    world.host.reload(|settings| settings.both = true).await;
+    world
+        .host
+        .reload(|settings| {
+            settings.both = true;
+            settings.accounts.iter_mut().for_each(|account| account.present = true);
+        })
+        .await;
     let rested = world.come_to_rest().await;
     let left = world.left(rested);
     world.host.stop(None).await;
@@ -130,7 +137,7 @@ async fn play(seed: u64, trace: Trace) -> Outcome {
 }
 
 impl Plan {
-    fn draw(random: &mut Random) -> Self {
+    fn draw(random: &mut Random, scope: Scope) -> Self {
         let kinds = [
             (4, What::Cut),
             (3, What::Stall),
@@ -144,6 +151,9 @@ impl Plan {
         ];
         let mut events = vec![(3, What::Nothing)];
         events.extend(kinds.into_iter().filter(|_| random.chance(400)));
+        if scope.accounts {
+            events.push((3, What::Account));
+        }
         Self { active: random.time(20_000..90_000), pause_ms: 500 + random.next() % 6000, events }
     }
 }
@@ -262,6 +272,7 @@ impl World {
                     faults.refuse_next_write();
                 }
             }
+            What::Account => self.change_account().await,
             What::Reload => {
                 let (both, retry) = (self.random.chance(500), self.random.chance(500));
                 let rate = self.random.chance(500).then(|| 5 + self.random.below(30));
@@ -272,6 +283,25 @@ impl World {
                 };
                 self.host.reload(change).await;
             }
+        }
+    }
+
+    /// An account goes, comes back, or changes.
+    async fn change_account(&mut self) {
+        let place = self.random.below(ACCOUNTS.len());
+        let (window, rate) = (1 + self.random.below(10), 5 + self.random.below(30));
+        let other = self.random.chance(500);
+        match self.random.below(5) {
+            0 => self.host.reload(|it| it.accounts[place].present ^= true).await,
+            1 => {
+                self.host.reload(|it| it.accounts[place].present = false).await;
+                let pause = if other { self.random.time(0..3000) } else { Duration::ZERO };
+                self.host.rest(pause).await;
+                self.host.reload(|it| it.accounts[place].present = true).await;
+            }
+            2 => self.host.reload(|it| it.accounts[place].passwords += 1).await,
+            3 => self.host.reload(|it| it.accounts[place].window = other.then_some(window)).await,
+            _ => self.host.reload(|it| it.accounts[place].rate = other.then_some(rate)).await,
         }
     }
 

@@ -4,17 +4,20 @@
 /// The first of those bits.
 const SHIFT: u32 = 48;
 /// Worlds of every kind.
-const KINDS: u64 = 2;
+const KINDS: u64 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     /// SMS become mails, and reports about those come back.
     pub(crate) border: bool,
+    /// Accounts go, come back, and change.
+    pub(crate) accounts: bool,
 }
 
 impl Scope {
     pub(crate) fn of(seed: u64) -> Self {
-        Self { border: seed >> SHIFT & 1 != 0 }
+        let has = |bit: u32| seed >> (SHIFT + bit) & 1 != 0;
+        Self { border: has(0), accounts: has(1) }
     }
 }
 

@@ -93,7 +93,10 @@ impl Esme {
 
     async fn serve(&mut self, mut end: End) -> io::Result<&'static str> {
         let mut input = Vec::new();
-        let pdu = Pdu::new(BIND_TRANSCEIVER, 0, 1, bind(self.account, "secret"));
+        let wrong = self.stage.scope.accounts && self.random.chance(50);
+        let password = if wrong { "wrong".to_owned() } else { self.stage.password(self.account) };
+        let began = Instant::now();
+        let pdu = Pdu::new(BIND_TRANSCEIVER, 0, 1, bind(self.account, &password));
         write(&mut end, &pdu.octets()).await?;
         match read_pdu(&mut end, &mut input).await? {
             Some(pdu) if pdu.command == BIND_TRANSCEIVER | RESP && pdu.status == 0 => {}
@@ -104,6 +107,9 @@ impl Esme {
             None => return Ok("closed before the bind"),
         }
         self.stage.note(&self.name, format_args!("#{} bound", end.number()));
+        if wrong || self.stage.facts.is_absent(self.account, began, end.written()) {
+            self.stage.facts.wrong(format!("{} could bind with {password}", self.name));
+        }
         let mut link = Link {
             end,
             input,

@@ -6,10 +6,11 @@ pub(crate) mod smsc;
 pub(crate) mod relay;
 pub(crate) mod reporter;
 
+use std::collections::BTreeMap;
 use std::fmt::Arguments;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,6 +37,8 @@ pub(crate) struct Stage {
     /// Nobody misbehaves any more.
     calm: Arc<AtomicBool>,
     recipients: Arc<AtomicU64>,
+    /// By account, where they were changed.
+    passwords: Arc<Mutex<BTreeMap<&'static str, String>>>,
     sessions: Arc<AtomicU64>,
 }
 
@@ -49,6 +52,7 @@ impl Stage {
             scope,
             calm: Arc::default(),
             recipients: Arc::default(),
+            passwords: Arc::default(),
             sessions: Arc::default(),
         }
     }
@@ -59,6 +63,16 @@ impl Stage {
 
     pub(crate) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_password(&self, account: &'static str, password: String) {
+        self.passwords.lock().unwrap().insert(account, password);
+    }
+
+    /// What the account binds with now.
+    pub(crate) fn password(&self, account: &str) -> String {
+        let passwords = self.passwords.lock().unwrap();
+        passwords.get(account).cloned().unwrap_or_else(|| "secret".to_owned())
     }
 
     /// A number that no other recipient has.

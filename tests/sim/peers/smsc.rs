@@ -21,6 +21,8 @@ use crate::random::Random;
 
 /// How often a connection looks for what others left to send.
 const LOOK: Duration = Duration::from_millis(500);
+/// The sessions of SMSCs are connections, those of others have numbers of their own.
+const SESSIONS: u64 = 1 << 32;
 /// Our requests without an answer.
 const WINDOW: usize = 5;
 
@@ -383,7 +385,7 @@ impl Link {
                 self.smsc.stage.note(self.smsc.name, format_args!("mobile {key}"));
                 let to_mail = *kind == Kind::MobileToMail;
                 let parcel = Parcel {
-                    session: self.end.number(),
+                    session: SESSIONS + self.end.number(),
                     place: usize::try_from(self.sequence).unwrap(),
                     validity: if to_mail { GIVE_UP } else { Duration::from_secs(86_400) },
                     ..Parcel::new(*kind, self.smsc.name)
