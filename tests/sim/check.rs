@@ -8,10 +8,11 @@ use wirepost::router::Shown;
 
 use crate::config::ACCOUNTS;
 use crate::facts::{
-    All, Answer, EARLY_WITHIN, FAILING_DISK, Kind, MARK_WITHIN, Parcel, REPORT_WITHIN, Sight, Told,
-    Verdict, Word,
+    All, Answer, EARLY_WITHIN, FAILING_DISK, Kind, List, MARK_WITHIN, Parcel, REPORT_WITHIN, Sight,
+    Told, Verdict, Word,
 };
 use crate::net::{LATENCY_MAX, Net};
+use crate::plugins::{SPLIT, STOP, TIDY};
 
 /// How late after its expiry something may be handed over: the sweep looks once a second, and a
 /// commit takes up to a second.
@@ -67,7 +68,12 @@ impl Judge<'_> {
             Answer::Refused(at) if parcel.saw(Verdict::Taken) && !self.dies_after(at) => {
                 wrong.push("refused, and delivered".to_owned());
             }
-            Answer::Accepted(at) => self.accepted(parcel, at, held, &mut wrong),
+            Answer::Accepted(at) => {
+                if self.is_addressed(parcel, at, &mut wrong) {
+                    self.accepted(parcel, at, held, &mut wrong);
+                }
+                self.plugins(parcel, at, &mut wrong);
+            }
             Answer::Refused(_) | Answer::Unknown => {}
         }
         self.duplicates(parcel, &mut wrong);
@@ -83,6 +89,41 @@ impl Judge<'_> {
     fn is_homeless(&self, parcel: &Parcel) -> bool {
         parcel.kind == Kind::Mobile
             && self.all.absences.iter().any(|absence| absence.account == ACCOUNTS[0])
+    }
+
+    /// Whether a message was for this mailbox at all: a plugin may have put the members of a list into
+    /// its place.
+    fn is_addressed(&self, parcel: &Parcel, at: Instant, wrong: &mut Vec<String>) -> bool {
+        let splits = self.all.runs(SPLIT, parcel.sent, at);
+        let is_known = |key: &String| {
+            let other = self.all.parcels.get(key);
+            other.is_some_and(|other| !other.sights.is_empty() || !other.told.is_empty())
+        };
+        let addressed = match (&parcel.list, splits) {
+            (None, _) => return true,
+            (Some(List::Whole(_)), Some(splits)) => !splits,
+            (Some(List::Member(_)), Some(splits)) => splits,
+            // Either would be right, but not both.
+            (Some(List::Whole(members)), None) => !members.iter().any(is_known),
+            (Some(List::Member(whole)), None) => !is_known(whole),
+        };
+        let is_heard_of = !parcel.sights.is_empty() || !parcel.told.is_empty();
+        if is_heard_of && !addressed {
+            wrong.push(format!("it was sent to somebody else, splits: {splits:?}"));
+        }
+        addressed
+    }
+
+    /// A plugin that ran was asked, and one that did not was not.
+    fn plugins(&self, parcel: &Parcel, at: Instant, wrong: &mut Vec<String>) {
+        if parcel.refusable && self.all.runs(STOP, parcel.sent, at) == Some(true) {
+            wrong.push("accepted, though a plugin refuses it".to_owned());
+        }
+        let Some(tidies) = self.all.runs(TIDY, parcel.sent, at) else { return };
+        let mut sights = parcel.sights.iter();
+        if let Some(sight) = sights.find(|sight| sight.tidied.is_some_and(|it| it != tidies)) {
+            wrong.push(format!("a plugin runs {tidies}, and it came as {sight:?}"));
+        }
     }
 
     /// Nothing that was acknowledged is lost.
@@ -330,7 +371,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Absence, Facts, ReceiptSent};
+    use crate::facts::{Absence, Facts, ReceiptSent, Swap};
     use crate::random::Random;
     use crate::trace::Trace;
 
@@ -344,6 +385,7 @@ mod tests {
             part: (1, 1),
             marked: false,
             verdict,
+            tidied: None,
             answered: answered.then_some(at),
             id: String::new(),
         }
@@ -414,6 +456,40 @@ mod tests {
             let net = Net::new(Random::new(1), Trace::new());
             let wrong = check(&facts.all(), &net, &Left::default());
             assert_eq!(wrong.is_empty(), excused, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_checkers_see_what_plugins_did_not_do() {
+        let accepted = Answer::Accepted(Instant::now());
+        let taken = |tidied| Sight { tidied, ..sight(Verdict::Taken, Duration::ZERO, true) };
+        let plain = |sights| parcel(Kind::Mail, accepted, sights);
+        let member = |list, sights| Parcel { list: Some(list), ..plain(sights) };
+        let whole = |sights| member(List::Whole(vec!["member".to_owned()]), sights);
+        let one = |sights| member(List::Member("to".to_owned()), sights);
+        for (present, parcel, expect) in [
+            (
+                true,
+                Parcel { refusable: true, ..plain(vec![taken(Some(true))]) },
+                "a plugin refuses",
+            ),
+            (false, Parcel { refusable: true, ..plain(vec![taken(None)]) }, ""),
+            (true, plain(vec![taken(Some(false))]), "it came as"),
+            (false, plain(vec![taken(Some(true))]), "it came as"),
+            (true, whole(Vec::new()), ""),
+            (true, whole(vec![taken(None)]), "somebody else"),
+            (true, one(Vec::new()), "acknowledged and lost"),
+            (false, one(Vec::new()), ""),
+            (false, whole(Vec::new()), "acknowledged and lost"),
+        ] {
+            let (facts, from) = (Facts::default(), parcel.sent);
+            facts.send("to", parcel);
+            for plugin in [STOP, TIDY, SPLIT] {
+                facts.all().swaps.push(Swap { plugin, present, from, known: from });
+            }
+            let net = Net::new(Random::new(1), Trace::new());
+            let wrong = check(&facts.all(), &net, &Left::default()).join(", ");
+            assert!(wrong.contains(expect) && wrong.is_empty() == expect.is_empty(), "{wrong}");
         }
     }
 

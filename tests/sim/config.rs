@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::facts::REPORT_WITHIN;
 use crate::peers::reporter::{REPORTED, TAKEN};
+use crate::plugins::Plugins;
 use crate::random::Random;
 use crate::scope::Scope;
 
@@ -36,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) retry: &'static str,
     pub(crate) balance: &'static str,
     pub(crate) accounts: [Account; 2],
+    pub(crate) plugins: Plugins,
 }
 
 impl Account {
@@ -75,6 +77,7 @@ impl Settings {
             retry: "[1s, 3s, 10s]",
             balance: if random.chance(700) { "failover" } else { "round_robin" },
             accounts: ACCOUNTS.map(Account::new),
+            plugins: if scope.plugins { Plugins::draw(random) } else { Plugins::default() },
         }
     }
 
@@ -120,6 +123,7 @@ connectors:
         } else {
             ("smsc-a", "smsc-a".to_owned())
         };
+        yaml.push_str(&self.plugins.yaml());
         yaml.push_str("routes:\n");
         if self.scope.border {
             self.border(&mut yaml);

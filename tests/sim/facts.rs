@@ -24,6 +24,8 @@ pub(crate) struct All {
     pub(crate) changes: Vec<Instant>,
     /// Targets that a reload removed, and when.
     pub(crate) removed: Vec<(&'static str, Instant)>,
+    /// When plugins came and went, in order.
+    pub(crate) swaps: Vec<Swap>,
     /// Times without an account.
     pub(crate) absences: Vec<Absence>,
     /// Positive answers to clients so far.
@@ -44,9 +46,20 @@ pub(crate) struct Absence {
     pub(crate) over: Option<Instant>,
 }
 
+/// A plugin came or went.
+#[derive(Clone, Debug)]
+pub(crate) struct Swap {
+    pub(crate) plugin: &'static str,
+    pub(crate) present: bool,
+    /// When the host could know first, and when it had to know.
+    pub(crate) from: Instant,
+    pub(crate) known: Instant,
+}
+
 /// One recipient of one message.
 #[derive(Clone, Debug)]
 pub(crate) struct Parcel {
+    pub(crate) sent: Instant,
     /// Who sent it: an account, a mailbox, an SMSC.
     pub(crate) origin: String,
     /// The session that it was sent over, and its place there.
@@ -60,6 +73,9 @@ pub(crate) struct Parcel {
     pub(crate) answer: Answer,
     pub(crate) sights: Vec<Sight>,
     pub(crate) told: Vec<Told>,
+    /// It has a word that a plugin refuses.
+    pub(crate) refusable: bool,
+    pub(crate) list: Option<List>,
     /// Its receipt waits for a report.
     pub(crate) reported: bool,
     /// Receipts and reports that the next hop sent for it and that the host took.
@@ -91,6 +107,15 @@ impl Kind {
     }
 }
 
+/// A mailbox that a plugin splits.
+#[derive(Clone, Debug)]
+pub(crate) enum List {
+    /// The mailbox: the keys of its members.
+    Whole(Vec<String>),
+    /// A member: the key of its list.
+    Member(String),
+}
+
 /// What the client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -113,6 +138,8 @@ pub(crate) struct Sight {
     /// The message is marked as one that may have arrived.
     pub(crate) marked: bool,
     pub(crate) verdict: Verdict,
+    /// Whether a plugin changed it, if that can be seen.
+    pub(crate) tidied: Option<bool>,
     /// When the answer left, if it did, in a form that the host can understand.
     pub(crate) answered: Option<Instant>,
     /// The id that the next hop gave.
@@ -187,8 +214,14 @@ impl Facts {
     pub(crate) fn answer(&self, recipient: &str, answer: Answer) {
         let mut all = self.all();
         all.accepted += usize::from(matches!(answer, Answer::Accepted(_)));
-        if let Some(parcel) = all.parcels.get_mut(recipient) {
-            parcel.answer = answer;
+        let Some(parcel) = all.parcels.get_mut(recipient) else { return };
+        parcel.answer = answer;
+        if let Some(List::Whole(members)) = parcel.list.clone() {
+            for member in members {
+                if let Some(member) = all.parcels.get_mut(&member) {
+                    member.answer = answer;
+                }
+            }
         }
     }
 
@@ -252,10 +285,21 @@ impl Facts {
     }
 }
 
+impl All {
+    /// Whether a plugin ran, or did not, for all of this time; none if it was swapped meanwhile.
+    pub(crate) fn runs(&self, plugin: &str, from: Instant, to: Instant) -> Option<bool> {
+        let swaps: Vec<&Swap> = self.swaps.iter().filter(|swap| swap.plugin == plugin).collect();
+        let last = swaps.iter().rposition(|swap| swap.known <= from)?;
+        let next = swaps.get(last + 1);
+        next.is_none_or(|next| to < next.from).then_some(swaps[last].present)
+    }
+}
+
 impl Parcel {
     /// A parcel of which nothing is known yet.
     pub(crate) fn new(kind: Kind, origin: &str) -> Self {
         Self {
+            sent: Instant::now(),
             origin: origin.to_owned(),
             session: 0,
             place: 0,
@@ -266,6 +310,8 @@ impl Parcel {
             answer: Answer::Unknown,
             sights: Vec::new(),
             told: Vec::new(),
+            refusable: false,
+            list: None,
             reported: false,
             receipts: Vec::new(),
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,10 +19,12 @@ use wirepost::platform::clock::Clock;
 use wirepost::platform::machine::Machine;
 use wirepost::platform::net::Net;
 use wirepost::platform::tasks::Tasks;
+use wirepost::plugin::Workshop;
 
 use crate::config::Settings;
-use crate::facts::Absence;
+use crate::facts::{Absence, MARK_WITHIN, Swap};
 use crate::peers::Stage;
+use crate::plugins::{PLUGINS, Plugins};
 use crate::random::Random;
 use crate::scope::Scope;
 
@@ -30,6 +32,10 @@ use crate::scope::Scope;
 const LOOK: Duration = Duration::from_millis(200);
 /// Time to answer what is in flight after the disk has failed, as the program gives it.
 const POISONED_DRAIN: Duration = Duration::from_secs(2);
+
+/// What one run has compiled, all of them have.
+static WORKSHOP: LazyLock<Workshop> =
+    LazyLock::new(|| Workshop::simulated(wirepost::plugin::Options::default()).unwrap());
 
 /// The host and its machine.
 pub(crate) struct Host {
@@ -55,6 +61,7 @@ impl Host {
     pub(crate) fn new(stage: &Stage, address: SocketAddr, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         stage.trace.hide(&folder.path().to_string_lossy());
+        note_plugins(stage, &Plugins::default(), &settings.plugins, Instant::now());
         Self {
             stage: stage.clone(),
             random: stage.random.fork("host"),
@@ -96,6 +103,7 @@ impl Host {
             net,
             tasks: Tasks::simulated(power.clone()),
             spool: Some(spool),
+            plugins: Some(WORKSHOP.clone()),
             seed: self.random.next(),
             attended: false,
         };
@@ -153,14 +161,17 @@ impl Host {
         self.stage.note("world", format_args!("host stops"));
         let began = Instant::now();
         let poisoned = app.router.spool.poisoned().is_some();
+        let spool = app.router.spool.clone();
         app.stop(within).await;
         {
-            let mut all = self.stage.facts.all();
-            all.changes.push(began);
-            all.changes.push(Instant::now());
+            let (mut all, now) = (self.stage.facts.all(), Instant::now());
+            all.changes.extend([began, now]);
             if poisoned {
-                all.deaths.push(began);
-                all.deaths.push(Instant::now());
+                all.deaths.extend([began, now]);
+            } else if spool.poisoned().is_some() {
+                // It failed at some time on the way.
+                let times = std::iter::successors(Some(began), |at| Some(*at + MARK_WITHIN / 3));
+                all.deaths.extend(times.take_while(|at| *at < now).chain([now]));
             }
         }
         self.disk = Some(faults.crash_keeping(0, options()).unwrap());
@@ -211,6 +222,7 @@ impl Host {
             }
         }
         self.note_accounts(&before, began);
+        note_plugins(&self.stage, &before.plugins, &self.settings.plugins, began);
     }
 
     /// Tells the ESMEs and the checkers what changed.
@@ -239,9 +251,24 @@ impl Host {
 
     fn write_config(&self) -> PathBuf {
         let path = self.folder.path().join("wirepost.yaml");
+        if self.settings.scope.plugins {
+            self.settings.plugins.install(self.folder.path());
+        }
         fs::write(&path, self.settings.yaml()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
+    }
+}
+
+/// Tells the checkers which plugins came and went; at first also which are not there.
+fn note_plugins(stage: &Stage, before: &Plugins, after: &Plugins, from: Instant) {
+    let mut all = stage.facts.all();
+    let is_first = all.swaps.is_empty();
+    let presence = before.present.into_iter().zip(after.present);
+    for (plugin, (before, present)) in PLUGINS.into_iter().zip(presence) {
+        if is_first || before != present {
+            all.swaps.push(Swap { plugin, present, from, known: Instant::now() });
+        }
     }
 }
 

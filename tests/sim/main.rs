@@ -16,6 +16,7 @@ mod net;
 mod facts;
 mod pdu;
 mod peers;
+mod plugins;
 mod config;
 mod host;
 mod check;

@@ -70,6 +70,7 @@ enum What {
     NoRoom,
     Reload,
     Account,
+    Plugin,
 }
 
 /// Runs one seed.
@@ -153,6 +154,9 @@ impl Plan {
         events.extend(kinds.into_iter().filter(|_| random.chance(400)));
         if scope.accounts {
             events.push((3, What::Account));
+        }
+        if scope.plugins {
+            events.push((3, What::Plugin));
         }
         Self { active: random.time(20_000..90_000), pause_ms: 500 + random.next() % 6000, events }
     }
@@ -273,6 +277,10 @@ impl World {
                 }
             }
             What::Account => self.change_account().await,
+            What::Plugin => {
+                let random = &mut self.random;
+                self.host.reload(|settings| settings.plugins.change(random)).await;
+            }
             What::Reload => {
                 let (both, retry) = (self.random.chance(500), self.random.chance(500));
                 let rate = self.random.chance(500).then(|| 5 + self.random.below(30));

@@ -17,6 +17,7 @@ use crate::pdu::{
     BIND_TRANSCEIVER, DELIVER_SM, ENQUIRE_LINK, Pdu, RESP, SUBMIT_SM, Sm, UNBIND, bind,
 };
 use crate::peers::reporter::{REPORTED, TAKEN};
+use crate::plugins::is_tidied;
 use crate::random::Random;
 
 /// Silence after which it asks whether the host lives.
@@ -173,9 +174,9 @@ impl Esme {
         }
         let seconds = if self.random.chance(self.habits.short_validity) { 20 } else { 3000 };
         let text = if self.random.chance(self.habits.long_texts) {
-            format!("T{number} {}", "long ".repeat(60))
+            format!("{} {}", self.stage.text(number), "long ".repeat(60))
         } else {
-            format!("T{number}")
+            self.stage.text(number)
         };
         let mut sm = Sm {
             source: "33700".to_owned(),
@@ -196,6 +197,7 @@ impl Esme {
             wants_success: registered == 1,
             wants_failure: registered != 0,
             validity: Duration::from_secs(seconds),
+            refusable: self.stage.is_refusable(number),
             reported: prefix == REPORTED,
             ..Parcel::new(kind, self.account)
         };
@@ -296,6 +298,7 @@ impl Esme {
                     part: (1, 1),
                     marked: false,
                     verdict: if status == 0 { Verdict::Taken } else { Verdict::Later },
+                    tidied: is_tidied(&String::from_utf8_lossy(&sm.text)),
                     answered,
                     id: String::new(),
                 };

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::facts::Facts;
 use crate::net::{End, Net};
 use crate::pdu::Pdu;
+use crate::plugins;
 use crate::random::Random;
 use crate::scope::Scope;
 use crate::trace::Trace;
@@ -78,6 +79,17 @@ impl Stage {
     /// A number that no other recipient has.
     pub(crate) fn next_recipient(&self) -> u64 {
         self.recipients.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The text of an SMS.
+    pub(crate) fn text(&self, number: u64) -> String {
+        let words = if self.scope.plugins { plugins::words(number) } else { String::new() };
+        format!("T{number}{words}")
+    }
+
+    /// Whether a message has what a plugin refuses.
+    pub(crate) fn is_refusable(&self, number: u64) -> bool {
+        self.scope.plugins && plugins::is_refused(number)
     }
 
     pub(crate) fn next_session(&self) -> u64 {

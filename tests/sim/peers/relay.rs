@@ -12,6 +12,7 @@ use super::reporter::{self, Reporter};
 use super::{Stage, read_line, write};
 use crate::facts::{Sight, Told, Verdict, Word};
 use crate::net::End;
+use crate::plugins::{is_stamped, is_tidied};
 use crate::random::Random;
 
 /// In a thousand, each time.
@@ -158,7 +159,7 @@ impl Session {
         relay.stage.note("relay", format_args!("#{} {recipient}: {verdict:?}", self.end.number()));
         if !notification {
             let sight = self.sight(verdict, false);
-            relay.stage.facts.sight(&reporter::key(&recipient), sight);
+            relay.stage.facts.sight(&reporter::key(&self.sender, &recipient), sight);
         }
         match verdict {
             Verdict::Never => "550 5.1.1 no such mailbox".to_owned(),
@@ -223,10 +224,15 @@ impl Session {
         (marked, answered): (bool, Option<Instant>),
     ) {
         let facts = &self.relay.stage.facts;
+        let tidied = if reporter::is_return_path(&self.sender) {
+            lines.iter().find_map(|line| is_tidied(line))
+        } else {
+            Some(is_stamped(lines))
+        };
         if !self.sender.is_empty() {
             for recipient in &self.recipients {
-                let sight = Sight { answered, ..self.sight(verdict, marked) };
-                facts.sight(&reporter::key(recipient), sight);
+                let sight = Sight { answered, tidied, ..self.sight(verdict, marked) };
+                facts.sight(&reporter::key(&self.sender, recipient), sight);
             }
             if reporter::is_return_path(&self.sender) {
                 self.was_short(lines, verdict);
@@ -255,7 +261,7 @@ impl Session {
             marked,
         };
         for who in &self.recipients {
-            facts.told(who, &about, told.clone());
+            facts.told(who, &reporter::key(who, &about), told.clone());
         }
     }
 
@@ -263,7 +269,7 @@ impl Session {
     fn was_short(&self, lines: &[String], verdict: Verdict) {
         let Relay { stage, reporter, .. } = &self.relay;
         for mailbox in &self.recipients {
-            let key = reporter::key(mailbox);
+            let key = reporter::key(&self.sender, mailbox);
             let number = key.get(4..).unwrap_or_default().trim_start_matches('0');
             let text = format!("T{number}");
             if !lines.iter().any(|line| line.split(' ').next() == Some(&text)) {
@@ -285,6 +291,7 @@ impl Session {
             part: (1, 1),
             marked,
             verdict,
+            tidied: None,
             answered: Some(now),
             id: self.sender.clone(),
         }

@@ -12,6 +12,7 @@ use wirepost_tests::dsn::report;
 
 use super::{Stage, reply, write};
 use crate::net::End;
+use crate::plugins::list_key;
 use crate::random::Random;
 
 /// What numbers begin with whose receipt is the relay's answer.
@@ -69,9 +70,10 @@ struct Report {
     forged: bool,
 }
 
-/// The key of the parcel whose mailbox this is.
-pub(crate) fn key(mailbox: &str) -> String {
-    mailbox.strip_suffix(DOMAIN).map_or_else(|| mailbox.to_owned(), |digits| format!("+{digits}"))
+/// The key of the parcel of this sender for this mailbox.
+pub(crate) fn key(sender: &str, mailbox: &str) -> String {
+    let number = mailbox.strip_suffix(DOMAIN).map(|digits| format!("+{digits}"));
+    number.or_else(|| list_key(sender, mailbox)).unwrap_or_else(|| mailbox.to_owned())
 }
 
 /// Whether a mail of this sender was an SMS.

@@ -17,6 +17,7 @@ use crate::net::End;
 use crate::pdu::{
     BIND_TRANSCEIVER, DELIVER_SM, ENQUIRE_LINK, Pdu, RESP, SUBMIT_SM, Sm, UNBIND, receipt,
 };
+use crate::plugins::is_tidied;
 use crate::random::Random;
 
 /// How often a connection looks for what others left to send.
@@ -296,6 +297,7 @@ impl Link {
             part: sm.part(),
             marked: false,
             verdict,
+            tidied: is_tidied(&String::from_utf8_lossy(&sm.text)),
             answered: None,
             id: id.clone(),
         };
@@ -388,11 +390,12 @@ impl Link {
                     session: SESSIONS + self.end.number(),
                     place: usize::try_from(self.sequence).unwrap(),
                     validity: if to_mail { GIVE_UP } else { Duration::from_secs(86_400) },
+                    refusable: self.smsc.stage.is_refusable(*number),
                     ..Parcel::new(*kind, self.smsc.name)
                 };
                 self.smsc.stage.facts.send(&key, parcel);
                 let destination = if to_mail { key } else { "33700".to_owned() };
-                let text = format!("T{number}").into_bytes();
+                let text = self.smsc.stage.text(*number).into_bytes();
                 Sm { source, destination, text, ..Sm::default() }
             }
         }
