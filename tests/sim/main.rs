@@ -40,6 +40,8 @@ const REGRESSIONS: &[u64] = &[
     0x37ea_840e_7036,
     0x1_37ea_840e_6f3d,
     0x2_37ea_840e_6f52,
+    0x5_37ea_840e_6f3d,
+    0x5_37ea_840e_6f7d,
 ];
 /// Seeds that every run of the tests has. Fresh ones, those of the day, are for `cargo xtask soak sim`:
 /// a change is not to fail for what it did not touch.
