@@ -360,7 +360,12 @@ impl World {
             && self.smscs.iter().all(Smsc::is_done)
             && self.reporter.is_done()
             && self.stage.facts.all().awaited.is_none_or(|until| until < Instant::now());
-        peers && self.host.app().is_some_and(|app| waiting(app) == 0 && down(app).is_empty())
+        peers
+            && self.host.app().is_some_and(|app| {
+                // What nobody waits for any more is removed from the disk at its own time.
+                let written = app.router.spool.stats().waiting_commits == 0;
+                waiting(app) == 0 && down(app).is_empty() && written
+            })
     }
 
     /// What is left in the host that should not be.
