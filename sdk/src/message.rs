@@ -64,7 +64,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The recipients from now on. One that is kept keeps its wishes (NOTIFY, registered delivery).
+    /// The recipients from now on. One that is kept keeps its wishes (NOTIFY, registered delivery); a
+    /// new one has those of the first that is not kept, else of the first.
     ///
     /// # Errors
     /// [`Error::Denied`] for one outside the granted patterns, [`Error::Exhausted`] over 1,000,

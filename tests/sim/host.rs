@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,15 +19,23 @@ use wirepost::platform::clock::Clock;
 use wirepost::platform::machine::Machine;
 use wirepost::platform::net::Net;
 use wirepost::platform::tasks::Tasks;
+use wirepost::plugin::Workshop;
 
 use crate::config::Settings;
+use crate::facts::{Absence, MARK_WITHIN, Swap};
 use crate::peers::Stage;
+use crate::plugins::{PLUGINS, Plugins};
 use crate::random::Random;
+use crate::scope::Scope;
 
 /// How often it is looked whether the disk has failed, as the program does.
 const LOOK: Duration = Duration::from_millis(200);
 /// Time to answer what is in flight after the disk has failed, as the program gives it.
 const POISONED_DRAIN: Duration = Duration::from_secs(2);
+
+/// What one run has compiled, all of them have.
+static WORKSHOP: LazyLock<Workshop> =
+    LazyLock::new(|| Workshop::simulated(wirepost::plugin::Options::default()).unwrap());
 
 /// The host and its machine.
 pub(crate) struct Host {
@@ -53,6 +61,7 @@ impl Host {
     pub(crate) fn new(stage: &Stage, address: SocketAddr, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         stage.trace.hide(&folder.path().to_string_lossy());
+        note_plugins(stage, &Plugins::default(), &settings.plugins, Instant::now());
         Self {
             stage: stage.clone(),
             random: stage.random.fork("host"),
@@ -83,7 +92,7 @@ impl Host {
         self.stage.note("world", format_args!("host starts, life {life}"));
         let (spool, faults) = match self.disk.take() {
             Some(disk) => disk,
-            None => new_disk().await,
+            None => new_disk(self.stage.scope).await,
         };
         let pump = spool.pump().unwrap();
         self.writers.spawn(write(pump, self.random.fork(&format!("disk {life}"))));
@@ -94,6 +103,7 @@ impl Host {
             net,
             tasks: Tasks::simulated(power.clone()),
             spool: Some(spool),
+            plugins: Some(WORKSHOP.clone()),
             seed: self.random.next(),
             attended: false,
         };
@@ -151,14 +161,17 @@ impl Host {
         self.stage.note("world", format_args!("host stops"));
         let began = Instant::now();
         let poisoned = app.router.spool.poisoned().is_some();
+        let spool = app.router.spool.clone();
         app.stop(within).await;
         {
-            let mut all = self.stage.facts.all();
-            all.changes.push(began);
-            all.changes.push(Instant::now());
+            let (mut all, now) = (self.stage.facts.all(), Instant::now());
+            all.changes.extend([began, now]);
             if poisoned {
-                all.deaths.push(began);
-                all.deaths.push(Instant::now());
+                all.deaths.extend([began, now]);
+            } else if spool.poisoned().is_some() {
+                // It failed at some time on the way.
+                let times = std::iter::successors(Some(began), |at| Some(*at + MARK_WITHIN / 3));
+                all.deaths.extend(times.take_while(|at| *at < now).chain([now]));
             }
         }
         self.disk = Some(faults.crash_keeping(0, options()).unwrap());
@@ -191,30 +204,83 @@ impl Host {
 
     /// Another configuration.
     pub(crate) async fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        let before = self.settings.clone();
         change(&mut self.settings);
         self.write_config();
-        self.stage.facts.all().changes.push(Instant::now());
-        let Some(app) = self.app() else { return };
-        let report = app.reload.reload(false).await;
-        self.stage.note("world", format_args!("reload: {} {:?}", report.ok, report.lines));
-        if !report.ok {
-            self.stage.facts.wrong(format!("a reload was refused: {:?}", report.lines));
+        let began = Instant::now();
+        {
+            let mut all = self.stage.facts.all();
+            all.changes.push(began);
+            let removed = before.removed(&self.settings);
+            all.removed.extend(removed.into_iter().map(|name| (name, began)));
+        }
+        if let Some(app) = self.app() {
+            let report = app.reload.reload(false).await;
+            self.stage.note("world", format_args!("reload: {} {:?}", report.ok, report.lines));
+            if !report.ok {
+                self.stage.facts.wrong(format!("a reload was refused: {:?}", report.lines));
+            }
+        }
+        self.note_accounts(&before, began);
+        note_plugins(&self.stage, &before.plugins, &self.settings.plugins, began);
+    }
+
+    /// Tells the ESMEs and the checkers what changed.
+    fn note_accounts(&self, before: &Settings, began: Instant) {
+        let (mut all, now) = (self.stage.facts.all(), Instant::now());
+        for (before, account) in before.accounts.iter().zip(&self.settings.accounts) {
+            self.stage.set_password(account.name, account.password());
+            match (before.present, account.present) {
+                (true, false) => all.absences.push(Absence {
+                    account: account.name,
+                    known: now,
+                    until: None,
+                    over: None,
+                }),
+                (false, true) => {
+                    let ended = all.absences.iter_mut().rev();
+                    let mut ended = ended.filter(|absence| absence.account == account.name);
+                    if let Some(absence) = ended.next() {
+                        (absence.until, absence.over) = (Some(began), Some(now));
+                    }
+                }
+                (true, true) | (false, false) => {}
+            }
         }
     }
 
     fn write_config(&self) -> PathBuf {
         let path = self.folder.path().join("wirepost.yaml");
+        if self.settings.scope.plugins {
+            self.settings.plugins.install(self.folder.path());
+        }
         fs::write(&path, self.settings.yaml()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
 }
 
-/// An empty disk, but for the key of the log, which is random otherwise.
-async fn new_disk() -> (Spool, Faults) {
+/// Tells the checkers which plugins came and went; at first also which are not there.
+fn note_plugins(stage: &Stage, before: &Plugins, after: &Plugins, from: Instant) {
+    let mut all = stage.facts.all();
+    let is_first = all.swaps.is_empty();
+    let presence = before.present.into_iter().zip(after.present);
+    for (plugin, (before, present)) in PLUGINS.into_iter().zip(presence) {
+        if is_first || before != present {
+            all.swaps.push(Swap { plugin, present, from, known: Instant::now() });
+        }
+    }
+}
+
+/// An empty disk, but for the keys that are random otherwise.
+async fn new_disk(scope: Scope) -> (Spool, Faults) {
     let (spool, faults) = Spool::open_memory_with_faults(options()).unwrap();
     let mut batch = Batch::new();
-    batch.put_key(Bytes::from_static(b"log/key"), Bytes::from_static(&[7; 32]), NEVER_MS);
+    let keys: &[&[u8]] =
+        if scope.border { &[b"log/key", b"keys/return-path"] } else { &[b"log/key"] };
+    for key in keys {
+        batch.put_key(Bytes::from_static(key), Bytes::from_static(&[7; 32]), NEVER_MS);
+    }
     let kept = spool.commit(batch);
     assert!(spool.pump().unwrap().work());
     drop(kept.await.unwrap());

@@ -40,6 +40,8 @@ struct State {
     /// Connections in a thousand that are refused, and that nobody answers.
     refused: usize,
     unanswered: usize,
+    /// When the host found nobody: what it meant to send so goes another time.
+    failed: Vec<Instant>,
     calm: bool,
 }
 
@@ -106,6 +108,7 @@ impl Net {
             count: 0,
             refused: 0,
             unanswered: 0,
+            failed: Vec::new(),
             calm: false,
         };
         Self { state: Arc::new(Mutex::new(state)), trace }
@@ -215,11 +218,11 @@ impl Net {
         self.state().connections.get(&number).and_then(|connection| connection.trouble)
     }
 
-    /// Whether any connection ended or had trouble in this time.
+    /// Whether any connection ended, had trouble or did not come about in this time.
     pub(crate) fn troubled_in(&self, window: &RangeInclusive<Instant>) -> bool {
         let state = self.state();
-        let mut troubles = state.connections.values().filter_map(|connection| connection.trouble);
-        troubles.any(|at| window.contains(&at))
+        let troubles = state.connections.values().filter_map(|connection| connection.trouble);
+        troubles.chain(state.failed.iter().copied()).any(|at| window.contains(&at))
     }
 
     async fn open(&self, from: SocketAddr, to: SocketAddr, life: u64) -> io::Result<End> {
@@ -233,6 +236,7 @@ impl Net {
             (latency, refused, unanswered)
         };
         if unanswered {
+            self.state().failed.push(Instant::now());
             self.trace.note("net", format_args!("{from} -> {to}: no answer to the connect"));
             std::future::pending::<()>().await;
         }
@@ -240,6 +244,7 @@ impl Net {
         let mut state = self.state();
         let listens = state.doors.contains_key(&to) && !refused;
         if !listens {
+            state.failed.push(Instant::now());
             self.trace.note("net", format_args!("{from} -> {to}: refused"));
             return Err(io::ErrorKind::ConnectionRefused.into());
         }

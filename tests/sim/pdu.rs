@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::facts::Word;
+
 pub(crate) const BIND_TRANSCEIVER: u32 = 0x09;
 pub(crate) const SUBMIT_SM: u32 = 0x04;
 pub(crate) const DELIVER_SM: u32 = 0x05;
@@ -160,14 +162,19 @@ impl Sm {
         }
     }
 
-    /// Whether it is a receipt, and what it says: id, whether delivered.
-    pub(crate) fn receipt(&self) -> Option<(String, bool)> {
+    /// Whether it is a receipt, and what it says: id, and how the message ended.
+    pub(crate) fn receipt(&self) -> Option<(String, Word)> {
         if self.esm_class & 0x3C != 0x04 {
             return None;
         }
         let text = String::from_utf8_lossy(&self.text).into_owned();
         let id = text.split_once("id:")?.1.split(' ').next()?.to_owned();
-        Some((id, text.contains("stat:DELIVRD")))
+        let word = match text.split_once("stat:")?.1.get(..7)? {
+            "DELIVRD" => Word::Delivered,
+            "UNKNOWN" => Word::Unknown,
+            _ => Word::Failed,
+        };
+        Some((id, word))
     }
 }
 

@@ -13,15 +13,18 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use wirepost::app::App;
 
 use crate::check::{Left, check};
-use crate::config::Settings;
+use crate::config::{ACCOUNTS, Settings};
+use crate::facts::Kind;
 use crate::host::Host;
 use crate::net::{Net, Trouble};
 use crate::peers::Stage;
 use crate::peers::esme::{self, Esme};
 use crate::peers::mailer::{self, Mailer};
 use crate::peers::relay::{self, Relay};
+use crate::peers::reporter::{self, Reporter};
 use crate::peers::smsc::{self, Smsc};
 use crate::random::Random;
+use crate::scope::Scope;
 use crate::trace::{Log, Trace};
 
 /// How long everything may take to come to rest once nobody misbehaves.
@@ -66,6 +69,8 @@ enum What {
     FailSync,
     NoRoom,
     Reload,
+    Account,
+    Plugin,
 }
 
 /// Runs one seed.
@@ -85,6 +90,7 @@ struct World {
     random: Random,
     peers: JoinSet<()>,
     smscs: [Smsc; 2],
+    reporter: Reporter,
     done: Vec<Arc<AtomicBool>>,
 }
 
@@ -92,8 +98,8 @@ async fn play(seed: u64, trace: Trace) -> Outcome {
     let began = Instant::now();
     let random = Random::new(seed);
     let net = Net::new(random.fork("net"), trace.clone());
-    let stage = Stage::new(net.clone(), trace.clone(), random.clone());
-    let plan = Plan::draw(&mut random.fork("plan"));
+    let stage = Stage::new(net.clone(), trace.clone(), random.clone(), Scope::of(seed));
+    let plan = Plan::draw(&mut random.fork("plan"), stage.scope);
     stage.note("world", format_args!("{plan:?}"));
     let mut world = World::build(&stage, &plan);
     world.host.start(None).await;
@@ -108,7 +114,13 @@ async fn play(seed: u64, trace: Trace) -> Outcome {
     stage.calm();
     net.calm();
     world.host.ensure().await;
-    world.host.reload(|settings| settings.both = true).await;
+    world
+        .host
+        .reload(|settings| {
+            settings.both = true;
+            settings.accounts.iter_mut().for_each(|account| account.present = true);
+        })
+        .await;
     let rested = world.come_to_rest().await;
     let left = world.left(rested);
     world.host.stop(None).await;
@@ -126,7 +138,7 @@ async fn play(seed: u64, trace: Trace) -> Outcome {
 }
 
 impl Plan {
-    fn draw(random: &mut Random) -> Self {
+    fn draw(random: &mut Random, scope: Scope) -> Self {
         let kinds = [
             (4, What::Cut),
             (3, What::Stall),
@@ -140,6 +152,12 @@ impl Plan {
         ];
         let mut events = vec![(3, What::Nothing)];
         events.extend(kinds.into_iter().filter(|_| random.chance(400)));
+        if scope.accounts {
+            events.push((3, What::Account));
+        }
+        if scope.plugins {
+            events.push((3, What::Plugin));
+        }
         Self { active: random.time(20_000..90_000), pause_ms: 500 + random.next() % 6000, events }
     }
 }
@@ -158,19 +176,32 @@ impl World {
         if random.chance(300) {
             stage.net.set_refusals(random.below(300), random.below(100));
         }
-        let settings = Settings::draw(&mut random.fork("settings"));
+        let settings = Settings::draw(&mut random.fork("settings"), stage.scope);
         stage.note("world", format_args!("{settings:?}"));
         let habits = smsc_habits(&mut random);
         let smscs = [Smsc::new("smsc-a", stage, habits), Smsc::new("smsc-b", stage, habits)];
         for smsc in &smscs {
             for _ in 0..random.below(8) {
-                smsc.message_from_mobile(Instant::now() + random.time(1000..60_000));
+                smsc.message_from_mobile(Instant::now() + random.time(1000..60_000), Kind::Mobile);
             }
         }
         let mut peers = JoinSet::new();
         peers.spawn(smscs[0].clone().run(a));
         peers.spawn(smscs[1].clone().run(b));
-        peers.spawn(Relay::new(stage, relay_habits(&mut random)).run(relay));
+        let mut border = stage.random.fork("border");
+        let reporter = Reporter::new(stage, reporter_habits(&mut border));
+        let mut habits = relay_habits(&mut random);
+        if stage.scope.border {
+            habits.dsn = border.chance(500);
+            for smsc in &smscs {
+                for _ in 0..border.below(8) {
+                    let at = Instant::now() + border.time(1000..60_000);
+                    smsc.message_from_mobile(at, Kind::MobileToMail);
+                }
+            }
+            peers.spawn(reporter.clone().run(SocketAddr::new([10, 0, 1, 1].into(), 6000), mail));
+        }
+        peers.spawn(Relay::new(stage, habits, reporter.clone()).run(relay));
         let pace = u64::try_from(plan.active.as_millis()).unwrap();
         let mut done = Vec::new();
         for number in 1..=1 + random.below(3) {
@@ -186,7 +217,15 @@ impl World {
             peers.spawn(esme.run(SocketAddr::new([10, 0, 4, 1].into(), 5000), esmes));
         }
         let host = Host::new(stage, host, settings);
-        Self { stage: stage.clone(), host, random: random.fork("events"), peers, smscs, done }
+        Self {
+            stage: stage.clone(),
+            host,
+            random: random.fork("events"),
+            peers,
+            smscs,
+            reporter,
+            done,
+        }
     }
 
     async fn happen(&mut self, plan: &Plan) {
@@ -237,6 +276,11 @@ impl World {
                     faults.refuse_next_write();
                 }
             }
+            What::Account => self.change_account().await,
+            What::Plugin => {
+                let random = &mut self.random;
+                self.host.reload(|settings| settings.plugins.change(random)).await;
+            }
             What::Reload => {
                 let (both, retry) = (self.random.chance(500), self.random.chance(500));
                 let rate = self.random.chance(500).then(|| 5 + self.random.below(30));
@@ -247,6 +291,25 @@ impl World {
                 };
                 self.host.reload(change).await;
             }
+        }
+    }
+
+    /// An account goes, comes back, or changes.
+    async fn change_account(&mut self) {
+        let place = self.random.below(ACCOUNTS.len());
+        let (window, rate) = (1 + self.random.below(10), 5 + self.random.below(30));
+        let other = self.random.chance(500);
+        match self.random.below(5) {
+            0 => self.host.reload(|it| it.accounts[place].present ^= true).await,
+            1 => {
+                self.host.reload(|it| it.accounts[place].present = false).await;
+                let pause = if other { self.random.time(0..3000) } else { Duration::ZERO };
+                self.host.rest(pause).await;
+                self.host.reload(|it| it.accounts[place].present = true).await;
+            }
+            2 => self.host.reload(|it| it.accounts[place].passwords += 1).await,
+            3 => self.host.reload(|it| it.accounts[place].window = other.then_some(window)).await,
+            _ => self.host.reload(|it| it.accounts[place].rate = other.then_some(rate)).await,
         }
     }
 
@@ -294,8 +357,15 @@ impl World {
 
     fn is_at_rest(&self) -> bool {
         let peers = self.done.iter().all(|done| done.load(Ordering::Relaxed))
-            && self.smscs.iter().all(Smsc::is_done);
-        peers && self.host.app().is_some_and(|app| waiting(app) == 0 && down(app).is_empty())
+            && self.smscs.iter().all(Smsc::is_done)
+            && self.reporter.is_done()
+            && self.stage.facts.all().awaited.is_none_or(|until| until < Instant::now());
+        peers
+            && self.host.app().is_some_and(|app| {
+                // What nobody waits for any more is removed from the disk at its own time.
+                let written = app.router.spool.stats().waiting_commits == 0;
+                waiting(app) == 0 && down(app).is_empty() && written
+            })
     }
 
     /// What is left in the host that should not be.
@@ -379,6 +449,20 @@ fn relay_habits(random: &mut Random) -> relay::Habits {
         cut_after_dot: some(random, 100),
         slow: some(random, 80),
         busy: some(random, 200),
+        dsn: false,
+    }
+}
+
+fn reporter_habits(random: &mut Random) -> reporter::Habits {
+    reporter::Habits {
+        lost: some(random, 300),
+        early: some(random, 500),
+        late: some(random, 300),
+        twice: some(random, 300),
+        interim: some(random, 300),
+        forged: some(random, 100),
+        undelivered: random.below(400),
+        cut: some(random, 100),
     }
 }
 

@@ -66,7 +66,7 @@ impl Gauges {
         let help = "Sessions that are bound, by account";
         let mut family = encoder.encode_descriptor("sessions", help, None, MetricType::Gauge)?;
         for name in self.router.generation().config.accounts.keys() {
-            let (bound, _) = self.router.accounts.sessions(name);
+            let bound = self.router.accounts.sessions(name);
             ConstGauge::new(bound).encode(family.encode_family(&[("name", &**name)])?)?;
         }
         Ok(())

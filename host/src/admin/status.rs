@@ -185,7 +185,7 @@ fn of_target(shared: &Shared, config: &Config, target: &Target) -> TargetStatus 
     };
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let changed = target.changed();
-    let sessions = (kind == "account").then(|| router.accounts.sessions(&target.name).0);
+    let sessions = (kind == "account").then(|| router.accounts.sessions(&target.name));
     TargetStatus {
         name: Arc::clone(&target.name),
         kind,

@@ -5,6 +5,7 @@ use spool::Spool;
 use super::clock::Clock;
 use super::net::Net;
 use super::tasks::Tasks;
+use crate::plugin::Workshop;
 
 /// Everything outside of the program that two runs may find different.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Machine {
     pub tasks: Tasks,
     /// A spool that is open already; none opens the configured one.
     pub spool: Option<Spool>,
+    /// Where plugins are compiled and run, in a simulation; none starts an engine.
+    pub plugins: Option<Workshop>,
     /// Where random numbers begin.
     pub seed: u64,
     /// Whether operators reach it: the control socket, the port for health and metrics, and files
@@ -33,6 +36,7 @@ impl Machine {
             net: Net::system(),
             tasks: Tasks::new(),
             spool: None,
+            plugins: None,
             seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8),
             attended: true,
         }

@@ -48,16 +48,22 @@ impl Engine {
     /// An engine for instances of at most this much memory. It keeps slots for instances ready; where
     /// the address space does not allow that, it makes each instance from nothing.
     pub(super) fn start(memory_bytes_max: usize) -> wasmtime::Result<Self> {
+        let mut engine = Self::still(memory_bytes_max)?;
+        let thread = std::thread::Builder::new().name("wasm-epoch".into()).spawn({
+            let (ticker, weak) = (Arc::clone(&engine.ticker), engine.engine.weak());
+            move || tick(&ticker, &weak)
+        })?;
+        engine.thread = Some(thread);
+        Ok(engine)
+    }
+
+    /// The same, but its epoch stands still: no guest is interrupted, however long it computes.
+    pub(super) fn still(memory_bytes_max: usize) -> wasmtime::Result<Self> {
         let (engine, pooling) = match wasmtime::Engine::new(&config(Some(memory_bytes_max))) {
             Ok(engine) => (engine, true),
             Err(_no_room) => (wasmtime::Engine::new(&config(None))?, false),
         };
-        let ticker = Arc::new(Ticker::default());
-        let thread = std::thread::Builder::new().name("wasm-epoch".into()).spawn({
-            let (ticker, weak) = (Arc::clone(&ticker), engine.weak());
-            move || tick(&ticker, &weak)
-        })?;
-        Ok(Self { engine, ticker, thread: Some(thread), pooling })
+        Ok(Self { engine, ticker: Arc::default(), thread: None, pooling })
     }
 
     pub(super) const fn wasmtime(&self) -> &wasmtime::Engine {

@@ -39,6 +39,43 @@ impl Default for Options {
 #[error("the WebAssembly engine does not start: {0}; this processor or system is not supported")]
 pub struct StartError(String);
 
+/// An engine without a clock for the routers of a simulation, which shares what it has compiled: how
+/// long a module computes on this machine decides nothing. Cheap to clone.
+#[derive(Clone)]
+pub struct Workshop {
+    engine: Arc<Engine>,
+    /// By the hash of their octets.
+    compiled: Arc<Mutex<BTreeMap<[u8; 32], Component>>>,
+}
+
+impl std::fmt::Debug for Workshop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workshop").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl Workshop {
+    /// A workshop that has compiled nothing yet.
+    ///
+    /// # Errors
+    /// The engine does not run on this machine.
+    pub fn simulated(options: Options) -> Result<Self, StartError> {
+        let engine = Engine::still(options.memory_bytes_max).map_err(|error| failed(&error))?;
+        Ok(Self { engine: Arc::new(engine), compiled: Arc::default() })
+    }
+
+    fn compile(&self, module: &Module) -> Result<Component, LoadError> {
+        // Whoever wants the same module waits for it.
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = compiled.get(&module.sha256) {
+            return Ok(component.clone());
+        }
+        let component = compile(self.engine.wasmtime(), module)?;
+        compiled.insert(module.sha256, component.clone());
+        Ok(component)
+    }
+}
+
 /// Runs all plugins of the process. Loading one does not disturb those that run.
 pub struct Host {
     engine: Arc<Engine>,
@@ -46,6 +83,8 @@ pub struct Host {
     memory_bytes_max: usize,
     /// Compiling takes a processor for a while; only one is taken.
     compiling: Semaphore,
+    /// In a simulation: what is compiled there is not compiled again.
+    workshop: Option<Workshop>,
     /// Counters and claims of plugins by name; they outlive a swap.
     keys: Mutex<BTreeMap<Arc<str>, Arc<PluginKv>>>,
 }
@@ -62,16 +101,32 @@ impl Host {
     /// # Errors
     /// The engine does not run on this machine.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let failed = |error: wasmtime::Error| StartError(format!("{error:#}"));
-        let engine = Engine::start(options.memory_bytes_max).map_err(failed)?;
+        let engine = Engine::start(options.memory_bytes_max).map_err(|error| failed(&error))?;
+        Self::with(Arc::new(engine), options, None)
+    }
+
+    /// Works in a workshop that is there already.
+    ///
+    /// # Errors
+    /// The engine does not run on this machine.
+    pub fn simulated(options: Options, workshop: Workshop) -> Result<Self, StartError> {
+        Self::with(Arc::clone(&workshop.engine), options, Some(workshop))
+    }
+
+    fn with(
+        engine: Arc<Engine>,
+        options: Options,
+        workshop: Option<Workshop>,
+    ) -> Result<Self, StartError> {
         let mut linker = Linker::new(engine.wasmtime());
         World::add_to_linker::<_, HasSelf<Context>>(&mut linker, |context| context)
-            .map_err(failed)?;
+            .map_err(|error| failed(&error))?;
         Ok(Self {
-            engine: Arc::new(engine),
+            engine,
             linker,
             memory_bytes_max: options.memory_bytes_max,
             compiling: Semaphore::new(1),
+            workshop,
             keys: Mutex::default(),
         })
     }
@@ -131,20 +186,21 @@ impl Host {
             )
         };
         let _turn = self.compiling.acquire().await.map_err(|closed| lost(closed.to_string()))?;
-        let engine = self.engine.wasmtime().clone();
+        let (engine, workshop) = (self.engine.wasmtime().clone(), self.workshop.clone());
+        let is_simulated = workshop.is_some();
         let config = Arc::clone(config);
         let work = move || {
             let module = Module::read(&octets, config.sha256.as_ref())?;
             module.check_imports(config.grants.imports.as_deref())?;
-            let component = Component::new(&engine, &module.component).map_err(|error| {
-                LoadError::new(
-                    LoadStep::Compile,
-                    format!("it does not compile: {error:#}"),
-                    "build it with stable Rust for wasm32-unknown-unknown, without extra target features",
-                )
-            })?;
+            let component = match workshop {
+                Some(workshop) => workshop.compile(&module)?,
+                None => compile(&engine, &module)?,
+            };
             Ok((module, component))
         };
+        if is_simulated {
+            return work();
+        }
         match tokio::task::spawn_blocking(move || in_a_thread_of_its_own(work)).await {
             Ok(Ok(compiled)) => compiled,
             Ok(Err(error)) => Err(lost(format!("the compiler stopped: {error}"))),
@@ -174,6 +230,20 @@ impl Host {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(keys.entry(Arc::clone(name)).or_default())
     }
+}
+
+fn failed(error: &wasmtime::Error) -> StartError {
+    StartError(format!("{error:#}"))
+}
+
+fn compile(engine: &wasmtime::Engine, module: &Module) -> Result<Component, LoadError> {
+    Component::new(engine, &module.component).map_err(|error| {
+        LoadError::new(
+            LoadStep::Compile,
+            format!("it does not compile: {error:#}"),
+            "build it with stable Rust for wasm32-unknown-unknown, without extra target features",
+        )
+    })
 }
 
 /// Compiling takes tens of megabytes, which the allocator keeps for the thread that had them: one that

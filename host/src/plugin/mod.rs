@@ -34,7 +34,7 @@ pub use judgement::{
     Reply, SeenReceipt, Stage, Verdict,
 };
 pub use kv::Claims;
-pub use load::{Host, Options, StartError};
+pub use load::{Host, Options, StartError, Workshop};
 pub use loaded::Plugin;
 pub use module::{MODULE_BYTES_MAX, Manifest, Module, hex};
 

@@ -101,7 +101,10 @@ impl PluginSet {
         let Surroundings { spool, targets, last_good, lookups } = surroundings;
         let (clock, tasks, seed) = (machine.clock.clone(), machine.tasks.clone(), machine.seed);
         let started = clock.instant();
-        let host = Host::start(Options::default())?;
+        let host = match machine.plugins.clone() {
+            Some(workshop) => Host::simulated(Options::default(), workshop)?,
+            None => Host::start(Options::default())?,
+        };
         Ok(Self { host, spool, clock, targets, started, seed, tasks, last_good, lookups })
     }
 

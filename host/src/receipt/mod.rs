@@ -297,8 +297,12 @@ impl Book {
             return Ok((Match::Unknown, Undo::default()));
         }
         let key = parked_key(target, &remote_id::canonical(&receipt.remote));
+        let before = memory.parked.get(&key).cloned();
+        // What is not final ends nothing, also if it was overtaken on its way.
+        let ended = before.clone().filter(|before| before.is_final() && !receipt.is_final());
+        let receipt = ended.unwrap_or(receipt);
         put(batch, &key, &receipt, keep.parked_until);
-        let before = memory.parked.insert(key.clone(), receipt);
+        memory.parked.insert(key.clone(), receipt);
         Ok((Match::Parked, Undo { parked: Some((key, before)), ..Undo::default() }))
     }
 

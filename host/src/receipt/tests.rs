@@ -188,6 +188,16 @@ async fn a_report_may_come_before_the_answer_of_the_relay() {
 }
 
 #[tokio::test]
+async fn a_report_that_waits_is_not_lost_to_one_that_is_not_final() {
+    let (book, spool) = (Book::default(), spool());
+    for state in [ENROUTE, UNDELIVERABLE, ENROUTE] {
+        assert_eq!(report(&book, &spool, state).await, Match::Parked);
+    }
+    assert_eq!(Book::open(&spool).unwrap().parked(), 1);
+    assert_eq!(enter_report(&book, &spool, false).await, Some(receipt("77", UNDELIVERABLE)));
+}
+
+#[tokio::test]
 async fn what_is_not_final_is_told_once_for_each_state() {
     let (book, spool) = (Book::default(), spool());
     enter_report(&book, &spool, false).await;

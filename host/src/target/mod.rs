@@ -38,6 +38,8 @@ pub struct Target {
     answers: Mutex<BTreeSet<MessageId>>,
     wake: Notify,
     up: AtomicBool,
+    /// Sessions of an account that receive.
+    receivers: Mutex<usize>,
     changed: AtomicU64,
     /// When something was taken for an attempt, or there was nothing to take; see [`Target::watch`].
     moved: AtomicU64,
@@ -66,6 +68,7 @@ impl Target {
             answers: Mutex::default(),
             wake: Notify::new(),
             up: AtomicBool::new(false),
+            receivers: Mutex::default(),
             changed: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             stop: Mutex::new(None),
@@ -352,6 +355,24 @@ impl Target {
             tracing::info!(event = "target.state", target = &*self.name, up);
         }
         self.wake();
+    }
+
+    /// A session of the account receives.
+    pub fn join(&self, now: Timestamp) {
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        *receivers += 1;
+        if *receivers == 1 {
+            self.set_up(true, now);
+        }
+    }
+
+    /// One that did has ended.
+    pub fn leave(&self, now: Timestamp) {
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        *receivers = receivers.saturating_sub(1);
+        if *receivers == 0 {
+            self.set_up(false, now);
+        }
     }
 
     /// Whether a connection is there.

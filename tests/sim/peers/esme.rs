@@ -16,6 +16,8 @@ use crate::net::End;
 use crate::pdu::{
     BIND_TRANSCEIVER, DELIVER_SM, ENQUIRE_LINK, Pdu, RESP, SUBMIT_SM, Sm, UNBIND, bind,
 };
+use crate::peers::reporter::{REPORTED, TAKEN};
+use crate::plugins::is_tidied;
 use crate::random::Random;
 
 /// Silence after which it asks whether the host lives.
@@ -92,7 +94,10 @@ impl Esme {
 
     async fn serve(&mut self, mut end: End) -> io::Result<&'static str> {
         let mut input = Vec::new();
-        let pdu = Pdu::new(BIND_TRANSCEIVER, 0, 1, bind(self.account, "secret"));
+        let wrong = self.stage.scope.accounts && self.random.chance(50);
+        let password = if wrong { "wrong".to_owned() } else { self.stage.password(self.account) };
+        let began = Instant::now();
+        let pdu = Pdu::new(BIND_TRANSCEIVER, 0, 1, bind(self.account, &password));
         write(&mut end, &pdu.octets()).await?;
         match read_pdu(&mut end, &mut input).await? {
             Some(pdu) if pdu.command == BIND_TRANSCEIVER | RESP && pdu.status == 0 => {}
@@ -103,6 +108,9 @@ impl Esme {
             None => return Ok("closed before the bind"),
         }
         self.stage.note(&self.name, format_args!("#{} bound", end.number()));
+        if wrong || self.stage.facts.is_absent(self.account, began, end.written()) {
+            self.stage.facts.wrong(format!("{} could bind with {password}", self.name));
+        }
         let mut link = Link {
             end,
             input,
@@ -158,15 +166,17 @@ impl Esme {
 
     async fn submit(&mut self, link: &mut Link) -> io::Result<()> {
         let number = self.stage.next_recipient();
-        // Numbers of the first kind may go to either SMSC, those of the second to one of them.
-        let prefix = if self.random.chance(600) { "6" } else { "7" };
+        let (prefix, kind) = self.way();
         let recipient = format!("+33{prefix}{number:08}");
-        let registered = u8::from(self.random.chance(700));
+        let mut registered = u8::from(self.random.chance(700));
+        if kind == Kind::SmsToMail && registered == 1 && self.random.chance(300) {
+            registered = 2;
+        }
         let seconds = if self.random.chance(self.habits.short_validity) { 20 } else { 3000 };
         let text = if self.random.chance(self.habits.long_texts) {
-            format!("T{number} {}", "long ".repeat(60))
+            format!("{} {}", self.stage.text(number), "long ".repeat(60))
         } else {
-            format!("T{number}")
+            self.stage.text(number)
         };
         let mut sm = Sm {
             source: "33700".to_owned(),
@@ -185,9 +195,11 @@ impl Esme {
             session: link.session,
             place: link.place,
             wants_success: registered == 1,
-            wants_failure: registered == 1,
+            wants_failure: registered != 0,
             validity: Duration::from_secs(seconds),
-            ..Parcel::new(Kind::Sms, self.account)
+            refusable: self.stage.is_refusable(number),
+            reported: prefix == REPORTED,
+            ..Parcel::new(kind, self.account)
         };
         self.stage.facts.send(&recipient, parcel);
         link.place += 1;
@@ -200,6 +212,16 @@ impl Esme {
         link.next_submit = Instant::now() + self.random.time(0..pause * 2 + 1);
         let pdu = Pdu::new(SUBMIT_SM, 0, link.sequence, sm.octets());
         write(&mut link.end, &pdu.octets()).await
+    }
+
+    /// Where the next number leads, and what it begins with.
+    fn way(&mut self) -> (&'static str, Kind) {
+        if self.stage.scope.border && self.random.chance(350) {
+            let prefix = if self.random.chance(500) { TAKEN } else { REPORTED };
+            return (prefix, Kind::SmsToMail);
+        }
+        // Numbers of the first kind may go to either SMSC, those of the second to one of them.
+        (if self.random.chance(600) { "6" } else { "7" }, Kind::Sms)
     }
 
     async fn handle(&mut self, link: &mut Link, pdu: Pdu) -> io::Result<Option<&'static str>> {
@@ -255,14 +277,14 @@ impl Esme {
         let (connection, now) = (link.end.number(), Instant::now());
         let answered = (!silent).then_some(now);
         match sm.receipt() {
-            Some((id, delivered)) => {
+            Some((id, word)) => {
                 self.stage.note(
                     &self.name,
-                    format_args!("receipt {} {id} {delivered}: {status:#x}", sm.source),
+                    format_args!("receipt {} {id} {word:?}: {status:#x}", sm.source),
                 );
                 if status == 0 {
                     let written = link.end.written();
-                    let told = Told { delivered, connection, written, id, answered, marked: false };
+                    let told = Told { word, connection, written, id, answered, marked: false };
                     self.stage.facts.told(self.account, &sm.source, told);
                 }
             }
@@ -276,6 +298,7 @@ impl Esme {
                     part: (1, 1),
                     marked: false,
                     verdict: if status == 0 { Verdict::Taken } else { Verdict::Later },
+                    tidied: is_tidied(&String::from_utf8_lossy(&sm.text)),
                     answered,
                     id: String::new(),
                 };

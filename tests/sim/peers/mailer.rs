@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Stage, read_line, write};
-use crate::facts::{Answer, Kind, Parcel};
+use super::{Stage, reply, write};
+use crate::facts::{Answer, Kind, List, Parcel};
 use crate::net::End;
+use crate::plugins::{LIST, MEMBERS, list_key, words};
 use crate::random::Random;
 
 /// How it behaves; in a thousand, each time.
@@ -100,8 +101,12 @@ impl Mailer {
         input: &mut Vec<u8>,
         session: (u64, usize),
     ) -> io::Result<Option<&'static str>> {
-        let sender = format!("c{}@sender.sim", self.stage.next_recipient());
-        let recipients = self.recipients(&sender, session);
+        let number = self.stage.next_recipient();
+        let sender = format!("c{number}@sender.sim");
+        let mut recipients = self.recipients(&sender, session, self.stage.is_refusable(number));
+        if self.stage.scope.plugins && self.random.chance(150) {
+            recipients.push(self.list(&sender, session, self.stage.is_refusable(number)));
+        }
         let mail = format!("MAIL FROM:<{sender}>\r\n");
         let mut taken = Vec::new();
         if self.habits.pipelines {
@@ -128,7 +133,7 @@ impl Mailer {
             reply(end, input).await?;
             return Ok(None);
         }
-        let mail = self.mail(&sender);
+        let mail = self.mail(&sender, number);
         if self.random.chance(self.habits.cut_in_data) && !self.stage.is_calm() {
             // What has no end is nothing.
             for key in taken {
@@ -164,7 +169,34 @@ impl Mailer {
         }
     }
 
-    fn recipients(&mut self, sender: &str, (session, place): (u64, usize)) -> Vec<Recipient> {
+    /// A mailbox that a plugin splits, if it runs.
+    fn list(&self, sender: &str, (session, place): (u64, usize), refusable: bool) -> Recipient {
+        let key = |mailbox| list_key(sender, mailbox).unwrap();
+        let (whole, members) = (key(LIST), MEMBERS.map(key).to_vec());
+        let send = |key: &str, list| {
+            let parcel = Parcel {
+                session,
+                place,
+                refusable,
+                list: Some(list),
+                wants_failure: true,
+                ..Parcel::new(Kind::Mail, sender)
+            };
+            self.stage.facts.send(key, parcel);
+        };
+        for member in &members {
+            send(member, List::Member(whole.clone()));
+        }
+        send(&whole, List::Whole(members));
+        Recipient { key: whole, command: format!("RCPT TO:<{LIST}>\r\n") }
+    }
+
+    fn recipients(
+        &mut self,
+        sender: &str,
+        (session, place): (u64, usize),
+        refusable: bool,
+    ) -> Vec<Recipient> {
         let most = if self.random.chance(300) { 4 } else { 1 };
         let count = 1 + self.random.below(most);
         let mut recipients = Vec::new();
@@ -187,6 +219,7 @@ impl Mailer {
             let parcel = Parcel {
                 session,
                 place,
+                refusable,
                 wants_success: success,
                 wants_failure: failure,
                 ..Parcel::new(kind, sender)
@@ -198,22 +231,14 @@ impl Mailer {
         recipients
     }
 
-    fn mail(&mut self, sender: &str) -> String {
+    fn mail(&mut self, sender: &str, number: u64) -> String {
         let lines = if self.random.chance(self.habits.large) { 2000 } else { 2 };
         let text = "a line of the text\r\n..with a dot\r\n".repeat(lines);
+        let words =
+            if self.stage.scope.plugins { format!("{}\r\n", words(number)) } else { String::new() };
         format!(
             "From: <{sender}>\r\nSubject: {sender}\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\n\
-             Message-ID: <{sender}>\r\n\r\n{text}"
+             Message-ID: <{sender}>\r\n\r\n{words}{text}"
         )
-    }
-}
-
-/// The code of the next answer.
-async fn reply(end: &mut End, input: &mut Vec<u8>) -> io::Result<u16> {
-    loop {
-        let line = read_line(end, input).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        if line.as_bytes().get(3) != Some(&b'-') {
-            return Ok(line.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0));
-        }
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::reporter::{self, Reporter};
 use super::{Stage, read_line, write};
-use crate::facts::{Sight, Told, Verdict};
+use crate::facts::{Sight, Told, Verdict, Word};
 use crate::net::End;
+use crate::plugins::{is_stamped, is_tidied};
 use crate::random::Random;
 
 /// In a thousand, each time.
@@ -24,6 +26,8 @@ pub(crate) struct Habits {
     pub(crate) cut_after_dot: usize,
     pub(crate) slow: usize,
     pub(crate) busy: usize,
+    /// It says that it tells senders itself.
+    pub(crate) dsn: bool,
 }
 
 /// A relay. Cheap to clone.
@@ -32,6 +36,7 @@ pub(crate) struct Relay {
     stage: Stage,
     habits: Habits,
     random: Arc<Mutex<Random>>,
+    reporter: Reporter,
 }
 
 struct Session {
@@ -40,12 +45,14 @@ struct Session {
     input: Vec<u8>,
     sender: String,
     recipients: Vec<String>,
+    /// Those that are to be told of success.
+    asked: Vec<String>,
 }
 
 impl Relay {
-    pub(crate) fn new(stage: &Stage, habits: Habits) -> Self {
+    pub(crate) fn new(stage: &Stage, habits: Habits, reporter: Reporter) -> Self {
         let random = Arc::new(Mutex::new(stage.random.fork("relay")));
-        Self { stage: stage.clone(), habits, random }
+        Self { stage: stage.clone(), habits, random, reporter }
     }
 
     /// Serves for ever.
@@ -59,8 +66,9 @@ impl Relay {
                 Some(ended) = sessions.join_next() => ended.unwrap(),
                 (end, _) = acceptor.accept() => {
                     let relay = self.clone();
-                    let (input, sender, recipients) = Default::default();
-                    sessions.spawn(Session { relay, end, input, sender, recipients }.serve());
+                    let (input, sender, recipients, asked) = Default::default();
+                    let session = Session { relay, end, input, sender, recipients, asked };
+                    sessions.spawn(session.serve());
                 }
             }
         }
@@ -95,14 +103,17 @@ impl Session {
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             let reply = match &*verb {
                 "EHLO" => {
-                    "250-relay.sim\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES"
-                        .to_owned()
+                    let dsn = if relay.habits.dsn { "250-DSN\r\n" } else { "" };
+                    format!(
+                        "250-relay.sim\r\n250-PIPELINING\r\n250-8BITMIME\r\n{dsn}250 ENHANCEDSTATUSCODES"
+                    )
                 }
                 "MAIL" => {
                     (self.sender, self.recipients) = (path(&line), Vec::new());
+                    self.asked.clear();
                     "250 2.1.0 ok".to_owned()
                 }
-                "RCPT" => self.rcpt(path(&line)),
+                "RCPT" => self.rcpt(&line),
                 "DATA" if self.recipients.is_empty() => "554 5.5.1 nobody to send it to".to_owned(),
                 "DATA" => match self.data().await? {
                     Ok(reply) => reply,
@@ -128,7 +139,8 @@ impl Session {
         }
     }
 
-    fn rcpt(&mut self, recipient: String) -> String {
+    fn rcpt(&mut self, line: &str) -> String {
+        let recipient = path(line);
         let (relay, habits) = (&self.relay, self.relay.habits);
         let notification = self.sender.is_empty();
         // Some mailboxes never exist.
@@ -138,13 +150,16 @@ impl Session {
         } else if relay.chance(habits.rcpt_later) {
             Verdict::Later
         } else {
+            if line.contains("SUCCESS") {
+                self.asked.push(recipient.clone());
+            }
             self.recipients.push(recipient);
             return "250 2.1.5 ok".to_owned();
         };
         relay.stage.note("relay", format_args!("#{} {recipient}: {verdict:?}", self.end.number()));
         if !notification {
             let sight = self.sight(verdict, false);
-            relay.stage.facts.sight(&recipient, sight);
+            relay.stage.facts.sight(&reporter::key(&self.sender, &recipient), sight);
         }
         match verdict {
             Verdict::Never => "550 5.1.1 no such mailbox".to_owned(),
@@ -209,10 +224,18 @@ impl Session {
         (marked, answered): (bool, Option<Instant>),
     ) {
         let facts = &self.relay.stage.facts;
+        let tidied = if reporter::is_return_path(&self.sender) {
+            lines.iter().find_map(|line| is_tidied(line))
+        } else {
+            Some(is_stamped(lines))
+        };
         if !self.sender.is_empty() {
             for recipient in &self.recipients {
-                let sight = Sight { answered, ..self.sight(verdict, marked) };
-                facts.sight(recipient, sight);
+                let sight = Sight { answered, tidied, ..self.sight(verdict, marked) };
+                facts.sight(&reporter::key(&self.sender, recipient), sight);
+            }
+            if reporter::is_return_path(&self.sender) {
+                self.was_short(lines, verdict);
             }
             return;
         }
@@ -227,9 +250,10 @@ impl Session {
         let about = about.rsplit(';').next().unwrap_or_default().trim().to_owned();
         // A relay that tells nobody of success makes the host say that it was relayed.
         let delivered = ["delivered", "relayed"].contains(&&*field("Action:"));
+        let word = if delivered { Word::Delivered } else { Word::Failed };
         let id = field("Message-ID:");
         let told = Told {
-            delivered,
+            word,
             connection: self.end.number(),
             written: self.end.written(),
             id,
@@ -237,7 +261,23 @@ impl Session {
             marked,
         };
         for who in &self.recipients {
-            facts.told(who, &about, told.clone());
+            facts.told(who, &reporter::key(who, &about), told.clone());
+        }
+    }
+
+    /// A mail that was an SMS: it says what the SMS said, and its relay may tell what becomes of it.
+    fn was_short(&self, lines: &[String], verdict: Verdict) {
+        let Relay { stage, reporter, .. } = &self.relay;
+        for mailbox in &self.recipients {
+            let key = reporter::key(&self.sender, mailbox);
+            let number = key.get(4..).unwrap_or_default().trim_start_matches('0');
+            let text = format!("T{number}");
+            if !lines.iter().any(|line| line.split(' ').next() == Some(&text)) {
+                stage.facts.wrong(format!("{key}: its mail does not say {text}: {lines:?}"));
+            }
+            if verdict == Verdict::Taken {
+                reporter.taken(&key, &self.sender, self.asked.contains(mailbox));
+            }
         }
     }
 
@@ -251,8 +291,9 @@ impl Session {
             part: (1, 1),
             marked,
             verdict,
+            tidied: None,
             answered: Some(now),
-            id: String::new(),
+            id: self.sender.clone(),
         }
     }
 }

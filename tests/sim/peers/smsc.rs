@@ -10,16 +10,20 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::reporter::TAKEN;
 use super::{Stage, read, write};
-use crate::facts::{Answer, Kind, Parcel, ReceiptSent, Sight, Verdict};
+use crate::facts::{Answer, GIVE_UP, Kind, Parcel, Sight, Verdict};
 use crate::net::End;
 use crate::pdu::{
     BIND_TRANSCEIVER, DELIVER_SM, ENQUIRE_LINK, Pdu, RESP, SUBMIT_SM, Sm, UNBIND, receipt,
 };
+use crate::plugins::is_tidied;
 use crate::random::Random;
 
 /// How often a connection looks for what others left to send.
 const LOOK: Duration = Duration::from_millis(500);
+/// The sessions of SMSCs are connections, those of others have numbers of their own.
+const SESSIONS: u64 = 1 << 32;
 /// Our requests without an answer.
 const WINDOW: usize = 5;
 
@@ -63,8 +67,17 @@ struct Shared {
 
 #[derive(Clone, Debug)]
 enum Outgoing {
-    Receipt { recipient: String, id: String, delivered: bool, known: bool },
-    Message { source: String },
+    Receipt {
+        recipient: String,
+        id: String,
+        delivered: bool,
+        known: bool,
+    },
+    /// To the short code of an account, or to a number behind which there is a mailbox.
+    Message {
+        kind: Kind,
+        number: u64,
+    },
 }
 
 /// A sight to note as answered: the recipient, and its place.
@@ -122,11 +135,10 @@ impl Smsc {
         shared.waiting.is_empty() && shared.out == 0
     }
 
-    /// A subscriber writes to the short code of an account.
-    pub(crate) fn message_from_mobile(&self, at: Instant) {
+    /// A subscriber writes to the short code of an account, or to a mailbox.
+    pub(crate) fn message_from_mobile(&self, at: Instant, kind: Kind) {
         let number = self.stage.next_recipient();
-        let source = format!("+4479{number:08}");
-        self.shared.lock().unwrap().waiting.push_back((at, Outgoing::Message { source }));
+        self.shared.lock().unwrap().waiting.push_back((at, Outgoing::Message { kind, number }));
     }
 
     fn chance(&self, permille: usize) -> bool {
@@ -153,8 +165,8 @@ impl Smsc {
         shared.out -= 1;
         let outgoing = match outgoing {
             // The host may have taken it: this is another one.
-            Outgoing::Message { .. } => {
-                Outgoing::Message { source: format!("+4479{:08}", self.stage.next_recipient()) }
+            Outgoing::Message { kind, .. } => {
+                Outgoing::Message { kind, number: self.stage.next_recipient() }
             }
             other @ Outgoing::Receipt { .. } => other,
         };
@@ -285,6 +297,7 @@ impl Link {
             part: sm.part(),
             marked: false,
             verdict,
+            tidied: is_tidied(&String::from_utf8_lossy(&sm.text)),
             answered: None,
             id: id.clone(),
         };
@@ -369,21 +382,21 @@ impl Link {
                     ..Sm::default()
                 }
             }
-            Outgoing::Message { source } => {
-                self.smsc.stage.note(self.smsc.name, format_args!("mobile {source}"));
+            Outgoing::Message { kind, number } => {
+                let (source, key) = (mobile(*number), key(*kind, *number));
+                self.smsc.stage.note(self.smsc.name, format_args!("mobile {key}"));
+                let to_mail = *kind == Kind::MobileToMail;
                 let parcel = Parcel {
-                    session: self.end.number(),
+                    session: SESSIONS + self.end.number(),
                     place: usize::try_from(self.sequence).unwrap(),
-                    validity: Duration::from_secs(86_400),
-                    ..Parcel::new(Kind::Mobile, self.smsc.name)
+                    validity: if to_mail { GIVE_UP } else { Duration::from_secs(86_400) },
+                    refusable: self.smsc.stage.is_refusable(*number),
+                    ..Parcel::new(*kind, self.smsc.name)
                 };
-                self.smsc.stage.facts.send(source, parcel);
-                Sm {
-                    source: source.clone(),
-                    destination: "33700".to_owned(),
-                    text: b"hello".to_vec(),
-                    ..Sm::default()
-                }
+                self.smsc.stage.facts.send(&key, parcel);
+                let destination = if to_mail { key } else { "33700".to_owned() };
+                let text = self.smsc.stage.text(*number).into_bytes();
+                Sm { source, destination, text, ..Sm::default() }
             }
         }
     }
@@ -397,15 +410,14 @@ impl Link {
         };
         let permanent = pdu.status == 0x66;
         match &outgoing {
-            Outgoing::Message { source } if pdu.status == 0 => {
-                facts.answer(source, Answer::Accepted(Instant::now()));
+            Outgoing::Message { kind, number } => {
+                let now = Instant::now();
+                let taken = pdu.status == 0;
+                let answer = if taken { Answer::Accepted(now) } else { Answer::Refused(now) };
+                facts.answer(&key(*kind, *number), answer);
             }
-            Outgoing::Message { source } => facts.answer(source, Answer::Refused(Instant::now())),
             Outgoing::Receipt { recipient, id, delivered, known: true } if pdu.status == 0 => {
-                let taken = ReceiptSent { id: id.clone(), delivered: *delivered };
-                if let Some(parcel) = facts.all().parcels.get_mut(recipient) {
-                    parcel.receipts.push(taken);
-                }
+                facts.reported(recipient, id, *delivered);
             }
             Outgoing::Receipt { .. } => {}
         }
@@ -415,4 +427,13 @@ impl Link {
             self.smsc.again(outgoing);
         }
     }
+}
+
+fn mobile(number: u64) -> String {
+    format!("+4479{number:08}")
+}
+
+/// The key of the parcel that a message of a subscriber is.
+fn key(kind: Kind, number: u64) -> String {
+    if kind == Kind::MobileToMail { format!("+33{TAKEN}{number:08}") } else { mobile(number) }
 }

@@ -1,11 +1,10 @@
-//! What all sessions of an account share, at whatever listener: how many there are, how many of
-//! them receive, and how fast it may submit.
+//! What all sessions of an account share, at whatever listener: how many there are, and how fast it
+//! may submit.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use message::Timestamp;
-use smpp::pdu::BindMode;
 
 use crate::config::{Account, Rate};
 use crate::queue::rate::TokenBucket;
@@ -19,7 +18,6 @@ pub struct Accounts {
 #[derive(Debug, Default)]
 struct Shared {
     binds: u32,
-    receivers: u32,
     rate: Option<(Rate, u32, TokenBucket)>,
 }
 
@@ -34,26 +32,11 @@ impl Accounts {
         free
     }
 
-    /// Counts a session that receives; true if it is the first.
-    #[must_use]
-    pub fn receive(&self, name: &Arc<str>) -> bool {
-        let mut accounts = self.lock();
-        let shared = accounts.entry(Arc::clone(name)).or_default();
-        shared.receivers += 1;
-        shared.receivers == 1
-    }
-
-    /// Forgets a session; true if it was the last that receives.
-    #[must_use]
-    pub fn leave(&self, name: &Arc<str>, mode: BindMode) -> bool {
-        let mut accounts = self.lock();
-        let Some(shared) = accounts.get_mut(name) else { return false };
-        shared.binds = shared.binds.saturating_sub(1);
-        if !mode.receives() {
-            return false;
+    /// Forgets a session.
+    pub fn leave(&self, name: &str) {
+        if let Some(shared) = self.lock().get_mut(name) {
+            shared.binds = shared.binds.saturating_sub(1);
         }
-        shared.receivers = shared.receivers.saturating_sub(1);
-        shared.receivers == 0
     }
 
     /// Whether the account may submit one message for `cost` recipients now.
@@ -73,10 +56,10 @@ impl Accounts {
         shared.rate.as_mut().is_none_or(|(_, _, bucket)| bucket.take(now, cost))
     }
 
-    /// Sessions of an account: (all, those that receive).
+    /// Sessions of an account.
     #[must_use]
-    pub fn sessions(&self, name: &str) -> (u32, u32) {
-        self.lock().get(name).map_or((0, 0), |shared| (shared.binds, shared.receivers))
+    pub fn sessions(&self, name: &str) -> u32 {
+        self.lock().get(name).map_or(0, |shared| shared.binds)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Shared>> {

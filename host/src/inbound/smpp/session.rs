@@ -59,7 +59,6 @@ struct Serving {
 struct Bound {
     account: Arc<Account>,
     origin: Arc<Origin>,
-    mode: smpp::pdu::BindMode,
     /// Messages and receipts for it.
     target: Option<Arc<Target>>,
     flight: Flight,
@@ -367,10 +366,8 @@ impl Serving {
             self.refuse(sequence, bind.mode.command(), Status::RSYSERR);
         }
         let target = bind.mode.receives().then(|| self.router.target(&account.name)).flatten();
-        if let Some(target) = &target
-            && self.router.accounts.receive(&account.name)
-        {
-            target.set_up(true, self.router.clock.now());
+        if let Some(target) = &target {
+            target.join(self.router.clock.now());
         }
         let origin = Origin {
             door: Arc::clone(&self.door.name),
@@ -389,7 +386,6 @@ impl Serving {
         }
         self.bound = Some(Bound {
             flight: flight(&account, self.router.clock.now()),
-            mode: bind.mode,
             origin: Arc::new(origin),
             account,
             target,
@@ -487,7 +483,12 @@ impl Serving {
         }
         let generation = self.router.generation();
         let Some(bound) = &mut self.bound else { return };
-        if bind::still_admitted(&generation.config, &bound.account, self.peer) {
+        // An account that was removed and is back is another one: what is for it waits elsewhere.
+        let is_same = bound.target.as_ref().is_none_or(|own| {
+            let target = self.router.target(&bound.account.name);
+            target.is_some_and(|target| Arc::ptr_eq(own, &target))
+        });
+        if is_same && bind::still_admitted(&generation.config, &bound.account, self.peer) {
             if let Some(account) = generation.config.accounts.get(&bound.account.name) {
                 bound.account = Arc::clone(account);
             }
@@ -531,12 +532,9 @@ impl Serving {
         let tokens = self.link.close().await;
         let account = self.bound.as_ref().map_or("", |bound| &*bound.account.name).to_owned();
         if let Some(bound) = self.bound {
-            let now = self.router.clock.now();
-            let last = self.router.accounts.leave(&bound.account.name, bound.mode);
+            self.router.accounts.leave(&bound.account.name);
             if let Some(target) = &bound.target {
-                if last {
-                    target.set_up(false, now);
-                }
+                target.leave(self.router.clock.now());
                 let cut = bound.flight.cut(&tokens);
                 target.give_back(cut.untried);
                 if !cut.results.is_empty() {

@@ -156,7 +156,7 @@ impl Edited {
     }
 
     /// The recipients from now on. One that is kept keeps its wishes, a new one has those of the
-    /// first; a repeated one counts once.
+    /// first that is not kept, else of the first; a repeated one counts once.
     ///
     /// # Errors
     /// [`EditError::Invalid`] for none or for what cannot be an address, [`EditError::Exhausted`]
@@ -165,7 +165,10 @@ impl Edited {
         &mut self,
         to: impl IntoIterator<Item = Address>,
     ) -> Result<(), EditError> {
-        let wish = self.now.recipients.first().map_or(Wish::FAILURE, |first| first.wish);
+        let to: Vec<Address> = to.into_iter().collect();
+        let before = &self.now.recipients;
+        let replaced = before.iter().find(|known| !to.contains(&known.address));
+        let wish = replaced.or_else(|| before.first()).map_or(Wish::FAILURE, |it| it.wish);
         let mut recipients: Vec<Recipient> = Vec::new();
         for address in to {
             check_address(&address, false)?;

@@ -114,6 +114,19 @@ fn a_kept_recipient_keeps_its_wishes() {
     assert_eq!(edited.replace_recipient(&old, new), Err(EditError::NotFound));
 }
 
+#[test]
+fn a_new_recipient_has_the_wishes_of_the_one_that_it_replaces() {
+    let base = message(Content::Short(Short::from_text("hello")));
+    let named = |to: &str, wish| Recipient::new(Address::mailbox(to), wish);
+    let recipients =
+        vec![named("quiet@b.example", Wish::NOTHING), named("list@b.example", Wish::FINAL)];
+    let mut edited = Edited::new(Arc::new(Message { recipients, ..(*base).clone() }));
+    let to = ["quiet@b.example", "member@b.example"].map(Address::mailbox);
+    edited.set_recipients(to).unwrap();
+    let wishes: Vec<Wish> = edited.message().recipients.iter().map(|to| to.wish).collect();
+    assert_eq!(wishes, [Wish::NOTHING, Wish::FINAL]);
+}
+
 #[track_caller]
 fn check_recipient(address: Address, expect: Result<(), EditError>) {
     assert_eq!(mail().set_recipients([address]), expect);
