@@ -339,7 +339,8 @@ impl Judge<'_> {
         for (recipient, parcel) in &self.all.parcels {
             let Some(first) = parcel.sights.first() else { continue };
             let Answer::Accepted(accepted) = parcel.answer else { continue };
-            if parcel.kind == Kind::Mobile {
+            if parcel.kind == Kind::Mobile || first.part.1 > 1 && parcel.kind == Kind::MobileToMail
+            {
                 continue;
             }
             let line = sessions.entry((parcel.session, &first.peer)).or_default();

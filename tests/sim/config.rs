@@ -91,7 +91,7 @@ impl Settings {
         let accounts = if accounts.is_empty() { " {}".to_owned() } else { accounts };
         let mut yaml = format!(
             "\
-node: {{ hostname: gw.sim, drain_timeout: 10s }}
+node: {{ hostname: gw.sim, drain_timeout: 10s{} }}
 spool: {{ memory: true, free_min: 0, receipts_ttl: 1h, early_receipts_ttl: 3m }}
 listeners:
   mail:
@@ -112,7 +112,10 @@ connectors:
       timeouts: {{ connect: 8s, greeting: 15s, command: 15s, data_init: 15s, data_block: 15s, data_end: 30s }}
     retry: {{ delays: {}, give_up: 2h }}
 ",
-            self.connections, self.recipients, self.retry,
+            if self.scope.parts { ", join_within: 20s" } else { "" },
+            self.connections,
+            self.recipients,
+            self.retry,
         );
         self.smsc(&mut yaml, "a", self.rate);
         if self.both {
@@ -125,7 +128,7 @@ connectors:
         };
         yaml.push_str(&self.plugins.yaml());
         yaml.push_str("routes:\n");
-        if self.scope.border {
+        if self.scope.border || self.scope.parts {
             self.border(&mut yaml);
         }
         if self.accounts[0].present {

@@ -199,7 +199,18 @@ impl World {
                     smsc.message_from_mobile(at, Kind::MobileToMail);
                 }
             }
+        }
+        if stage.scope.border || stage.scope.parts {
             peers.spawn(reporter.clone().run(SocketAddr::new([10, 0, 1, 1].into(), 6000), mail));
+        }
+        if stage.scope.parts {
+            let mut parts = stage.random.fork("parts");
+            for smsc in &smscs {
+                for _ in 0..1 + parts.below(6) {
+                    let at = Instant::now() + parts.time(1000..60_000);
+                    smsc.parts_from_mobile(at, if parts.chance(500) { 2 } else { 3 });
+                }
+            }
         }
         peers.spawn(Relay::new(stage, habits, reporter.clone()).run(relay));
         let pace = u64::try_from(plan.active.as_millis()).unwrap();

@@ -230,9 +230,16 @@ impl Session {
             Some(is_stamped(lines))
         };
         if !self.sender.is_empty() {
+            let parts = parts(lines);
+            if parts.len() > 1 {
+                self.relay.stage.note("relay", format_args!("{} parts in one mail", parts.len()));
+            }
             for recipient in &self.recipients {
-                let sight = Sight { answered, tidied, ..self.sight(verdict, marked) };
-                facts.sight(&reporter::key(&self.sender, recipient), sight);
+                let key = reporter::key(&self.sender, recipient);
+                for &part in &parts {
+                    let sight = Sight { answered, tidied, part, ..self.sight(verdict, marked) };
+                    facts.sight(&key, sight);
+                }
             }
             if reporter::is_return_path(&self.sender) {
                 self.was_short(lines, verdict);
@@ -296,6 +303,16 @@ impl Session {
             id: self.sender.clone(),
         }
     }
+}
+
+/// Which parts of a long text a mail has: `P1of3`. Anything else is one part.
+fn parts(lines: &[String]) -> Vec<(u8, u8)> {
+    let words = lines.iter().flat_map(|line| line.split_whitespace());
+    let numbers = words.filter_map(|word| word.strip_prefix('P')?.split_once("of"));
+    let parts: Vec<(u8, u8)> = numbers
+        .filter_map(|(part, total)| Some((part.parse().ok()?, total.parse().ok()?)))
+        .collect();
+    if parts.is_empty() { vec![(1, 1)] } else { parts }
 }
 
 /// What stands between the brackets.

@@ -1,7 +1,7 @@
 //! An SMSC: it takes, refuses, throttles, keeps silent, answers late or under a wrong number, and its
 //! receipts come early, late, twice or never.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -63,6 +63,8 @@ struct Shared {
     waiting: VecDeque<(Instant, Outgoing)>,
     /// Sent and not answered.
     out: usize,
+    /// Parts that the host took, of messages in several.
+    taken: BTreeMap<u64, BTreeSet<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ enum Outgoing {
     Message {
         kind: Kind,
         number: u64,
+        /// Which part, and of how many.
+        part: (u8, u8),
     },
 }
 
@@ -98,8 +102,13 @@ struct Link {
 
 impl Smsc {
     pub(crate) fn new(name: &'static str, stage: &Stage, habits: Habits) -> Self {
-        let shared =
-            Shared { random: stage.random.fork(name), ids: 0, waiting: VecDeque::new(), out: 0 };
+        let shared = Shared {
+            random: stage.random.fork(name),
+            ids: 0,
+            waiting: VecDeque::new(),
+            out: 0,
+            taken: BTreeMap::new(),
+        };
         Self { name, stage: stage.clone(), habits, shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -138,7 +147,20 @@ impl Smsc {
     /// A subscriber writes to the short code of an account, or to a mailbox.
     pub(crate) fn message_from_mobile(&self, at: Instant, kind: Kind) {
         let number = self.stage.next_recipient();
-        self.shared.lock().unwrap().waiting.push_back((at, Outgoing::Message { kind, number }));
+        let outgoing = Outgoing::Message { kind, number, part: (1, 1) };
+        self.shared.lock().unwrap().waiting.push_back((at, outgoing));
+    }
+
+    /// A subscriber writes a long text to a mailbox: its parts go out one after the other, over any
+    /// link.
+    pub(crate) fn parts_from_mobile(&self, at: Instant, total: u8) {
+        let number = self.stage.next_recipient();
+        let mut shared = self.shared.lock().unwrap();
+        for part in 1..=total {
+            let at = at + shared.random.time(0..1500);
+            let kind = Kind::MobileToMail;
+            shared.waiting.push_back((at, Outgoing::Message { kind, number, part: (part, total) }));
+        }
     }
 
     fn chance(&self, permille: usize) -> bool {
@@ -164,9 +186,10 @@ impl Smsc {
         let mut shared = self.shared.lock().unwrap();
         shared.out -= 1;
         let outgoing = match outgoing {
-            // The host may have taken it: this is another one.
-            Outgoing::Message { kind, .. } => {
-                Outgoing::Message { kind, number: self.stage.next_recipient() }
+            // The host may have taken it: this is another one, and of a long one the rest.
+            Outgoing::Message { part: (_, total), .. } if total > 1 => return,
+            Outgoing::Message { kind, part, .. } => {
+                Outgoing::Message { kind, number: self.stage.next_recipient(), part }
             }
             other @ Outgoing::Receipt { .. } => other,
         };
@@ -382,7 +405,8 @@ impl Link {
                     ..Sm::default()
                 }
             }
-            Outgoing::Message { kind, number } => {
+            Outgoing::Message { number, part, .. } if part.1 > 1 => self.part(*number, *part),
+            Outgoing::Message { kind, number, .. } => {
                 let (source, key) = (mobile(*number), key(*kind, *number));
                 self.smsc.stage.note(self.smsc.name, format_args!("mobile {key}"));
                 let to_mail = *kind == Kind::MobileToMail;
@@ -401,6 +425,31 @@ impl Link {
         }
     }
 
+    /// One part of a long text; all of it is one parcel.
+    fn part(&self, number: u64, (part, total): (u8, u8)) -> Sm {
+        let stage = &self.smsc.stage;
+        let key = key(Kind::MobileToMail, number);
+        stage.note(self.smsc.name, format_args!("mobile {key}, part {part} of {total}"));
+        if !stage.facts.all().parcels.contains_key(&key) {
+            stage.facts.send(&key, Parcel::new(Kind::MobileToMail, self.smsc.name));
+        }
+        let reference = u8::try_from(number % 256).unwrap();
+        let words = format!("T{number} P{part}of{total} ");
+        let text = [&[5, 0, 3, reference, total, part], words.as_bytes()].concat();
+        Sm { source: mobile(number), destination: key, esm_class: 0x40, text, ..Sm::default() }
+    }
+
+    /// A message is acknowledged when all its parts are.
+    fn part_taken(&self, number: u64, (part, total): (u8, u8)) {
+        let mut shared = self.smsc.shared.lock().unwrap();
+        let taken = shared.taken.entry(number).or_default();
+        taken.insert(part);
+        if taken.len() == usize::from(total) {
+            let key = key(Kind::MobileToMail, number);
+            self.smsc.stage.facts.answer(&key, Answer::Accepted(Instant::now()));
+        }
+    }
+
     /// The host answered a receipt or a message.
     fn delivered(&mut self, pdu: &Pdu) {
         let facts = &self.smsc.stage.facts;
@@ -410,7 +459,12 @@ impl Link {
         };
         let permanent = pdu.status == 0x66;
         match &outgoing {
-            Outgoing::Message { kind, number } => {
+            Outgoing::Message { number, part, .. } if part.1 > 1 => {
+                if pdu.status == 0 {
+                    self.part_taken(*number, *part);
+                }
+            }
+            Outgoing::Message { kind, number, .. } => {
                 let now = Instant::now();
                 let taken = pdu.status == 0;
                 let answer = if taken { Answer::Accepted(now) } else { Answer::Refused(now) };
