@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -132,26 +132,39 @@ impl<S: Socket> Wire<S> {
     /// The socket's.
     pub async fn turn(&mut self, mut input: Option<&mut BytesMut>) -> io::Result<Turn> {
         if let Some(input) = &mut input {
-            input.reserve(self.room);
-            // What we write acknowledges as well, and costs no call of its own.
-            if self.output.is_empty() && std::mem::take(&mut self.unacknowledged) {
-                self.socket.acknowledge_at_once();
-            }
+            self.make_room(input);
         }
         poll_fn(|context| {
             let written = self.poll_write(context)?;
             if let Some(input) = &mut input
-                && let Poll::Ready(read) = pin!(self.socket.read_buf(*input)).poll(context)
+                && let Poll::Ready(read) = self.poll_read(context, input)
             {
-                let octets = read?;
-                let turn = if octets == 0 { Turn::Closed } else { Turn::Read };
-                self.room = octets.saturating_mul(2).clamp(READ_OCTETS_MIN, READ_OCTETS_MAX);
-                self.unacknowledged = true;
-                return Poll::Ready(Ok(turn));
+                return Poll::Ready(read);
             }
             if written { Poll::Ready(Ok(Turn::Written)) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// The same for whoever has nothing to do before something was read. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn read(&mut self, input: &mut BytesMut) -> io::Result<Turn> {
+        self.make_room(input);
+        poll_fn(|context| {
+            self.poll_write(context)?;
+            self.poll_read(context, input)
+        })
+        .await
+    }
+
+    fn make_room(&mut self, input: &mut BytesMut) {
+        input.reserve(self.room);
+        // What we write acknowledges as well, and costs no call of its own.
+        if self.output.is_empty() && std::mem::take(&mut self.unacknowledged) {
+            self.socket.acknowledge_at_once();
+        }
     }
 
     /// Writes what waits and closes our side.
@@ -161,6 +174,17 @@ impl<S: Socket> Wire<S> {
     pub async fn close(&mut self) -> io::Result<()> {
         self.socket.write_all_buf(&mut self.output).await?;
         self.socket.shutdown().await
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut BytesMut,
+    ) -> Poll<io::Result<Turn>> {
+        let octets = ready!(pin!(self.socket.read_buf(input)).poll(context))?;
+        self.room = octets.saturating_mul(2).clamp(READ_OCTETS_MIN, READ_OCTETS_MAX);
+        self.unacknowledged = true;
+        Poll::Ready(Ok(if octets == 0 { Turn::Closed } else { Turn::Read }))
     }
 
     /// True if the last octet was just written.
