@@ -21,6 +21,9 @@ const READ_OCTETS_MIN: usize = 4 * 1024;
 /// Room that is made for a read at most.
 const READ_OCTETS_MAX: usize = 64 * 1024;
 
+/// Octets to be written that are copied at most while nothing else waits.
+const COPIED_OCTETS_MAX: usize = 512;
+
 /// A socket, encrypted or not.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Has the kernel acknowledge at once what was read, instead of waiting for something to write.
@@ -99,12 +102,14 @@ impl<S: Socket> Wire<S> {
         }
     }
 
-    /// Adds octets to be written; nothing is copied if nothing waits.
-    pub fn push(&mut self, octets: BytesMut) {
-        if self.output.is_empty() {
-            self.output = octets;
+    /// Takes octets over, to be written. Many change hands with their buffer; few are copied, so that
+    /// both buffers serve again.
+    pub fn push(&mut self, octets: &mut BytesMut) {
+        if self.output.is_empty() && octets.len() > COPIED_OCTETS_MAX {
+            self.output = octets.split();
         } else {
-            self.output.extend_from_slice(&octets);
+            self.output.extend_from_slice(octets);
+            octets.clear();
         }
     }
 
@@ -233,7 +238,7 @@ mod tests {
         const OCTETS: usize = 32 << 20;
         let (client, server) = pair().await;
         let exchange = |mut wire: Wire<TcpStream>| async move {
-            wire.push(BytesMut::zeroed(OCTETS));
+            wire.push(&mut BytesMut::zeroed(OCTETS));
             let (mut input, mut read) = (BytesMut::new(), 0);
             while read < OCTETS || wire.waiting() > 0 {
                 wire.turn((read < OCTETS).then_some(&mut input)).await.unwrap();

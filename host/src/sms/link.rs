@@ -89,9 +89,9 @@ impl<S: Socket> Link<S> {
     }
 
     fn flush(&mut self) {
-        let output = self.session.take_output();
+        let mut output = self.session.take_output();
         if !output.is_empty() {
-            self.wire.push(output);
+            self.wire.push(&mut output);
         }
     }
 }

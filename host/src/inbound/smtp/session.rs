@@ -193,7 +193,7 @@ impl Conversation {
             if let Some(delay) = session.take_delay() {
                 self.router.clock.sleep(delay).await;
             }
-            wire.push(session.output().split());
+            wire.push(session.output());
             match end {
                 Some(End::StartTls) => {
                     while wire.waiting() > 0 {

@@ -97,8 +97,7 @@ impl Connection {
 
     async fn turn(&mut self) {
         if self.link.waiting() == 0 {
-            let output = self.session.output(self.clock.instant()).split();
-            self.link.push(output);
+            self.link.push(self.session.output(self.clock.instant()));
         }
         if self.session.is_ready() {
             self.link.rest();
@@ -150,7 +149,7 @@ impl Link {
         }
     }
 
-    fn push(&mut self, octets: BytesMut) {
+    fn push(&mut self, octets: &mut BytesMut) {
         match self {
             Self::Plain(wire) => wire.push(octets),
             Self::Secured(wire) => wire.push(octets),
