@@ -15,6 +15,9 @@ pub const HIGH_WATER_KEY: &[u8] = b"ids/high-water";
 /// How far ahead of the clock ids are reserved, so that a reservation is rare.
 pub const RESERVE_AHEAD: Duration = Duration::from_secs(120);
 
+/// What a delivery, or a message beside its content, comes to mostly.
+const RECORD_OCTETS: usize = 512;
+
 /// The spool's entry for a delivery in `state`, under `target`.
 ///
 /// # Errors
@@ -33,7 +36,7 @@ pub fn entry(
         priority: delivery.priority,
         account: Arc::clone(&delivery.account),
         expires_ms: delivery.expires.as_ms(),
-        bytes: record::encode(delivery)?,
+        bytes: record::encode_sized(delivery, RECORD_OCTETS)?,
     })
 }
 
@@ -42,7 +45,7 @@ pub fn entry(
 /// # Errors
 /// [`record::RecordError`] if it has no encoding, which no message lacks.
 pub fn body(message: &Message) -> Result<Bytes, record::RecordError> {
-    record::encode(message)
+    record::encode_sized(message, message.content.size_bytes().saturating_add(RECORD_OCTETS))
 }
 
 /// A delivery that could not be read back.

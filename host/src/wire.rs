@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,6 +20,9 @@ use crate::platform::net::Stream;
 const READ_OCTETS_MIN: usize = 4 * 1024;
 /// Room that is made for a read at most.
 const READ_OCTETS_MAX: usize = 64 * 1024;
+
+/// Octets to be written that are copied at most while nothing else waits.
+const COPIED_OCTETS_MAX: usize = 512;
 
 /// A socket, encrypted or not.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
@@ -99,12 +102,14 @@ impl<S: Socket> Wire<S> {
         }
     }
 
-    /// Adds octets to be written; nothing is copied if nothing waits.
-    pub fn push(&mut self, octets: BytesMut) {
-        if self.output.is_empty() {
-            self.output = octets;
+    /// Takes octets over, to be written. Many change hands with their buffer; few are copied, so that
+    /// both buffers serve again.
+    pub fn push(&mut self, octets: &mut BytesMut) {
+        if self.output.is_empty() && octets.len() > COPIED_OCTETS_MAX {
+            self.output = octets.split();
         } else {
-            self.output.extend_from_slice(&octets);
+            self.output.extend_from_slice(octets);
+            octets.clear();
         }
     }
 
@@ -132,26 +137,39 @@ impl<S: Socket> Wire<S> {
     /// The socket's.
     pub async fn turn(&mut self, mut input: Option<&mut BytesMut>) -> io::Result<Turn> {
         if let Some(input) = &mut input {
-            input.reserve(self.room);
-            // What we write acknowledges as well, and costs no call of its own.
-            if self.output.is_empty() && std::mem::take(&mut self.unacknowledged) {
-                self.socket.acknowledge_at_once();
-            }
+            self.make_room(input);
         }
         poll_fn(|context| {
             let written = self.poll_write(context)?;
             if let Some(input) = &mut input
-                && let Poll::Ready(read) = pin!(self.socket.read_buf(*input)).poll(context)
+                && let Poll::Ready(read) = self.poll_read(context, input)
             {
-                let octets = read?;
-                let turn = if octets == 0 { Turn::Closed } else { Turn::Read };
-                self.room = octets.saturating_mul(2).clamp(READ_OCTETS_MIN, READ_OCTETS_MAX);
-                self.unacknowledged = true;
-                return Poll::Ready(Ok(turn));
+                return Poll::Ready(read);
             }
             if written { Poll::Ready(Ok(Turn::Written)) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// The same for whoever has nothing to do before something was read. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn read(&mut self, input: &mut BytesMut) -> io::Result<Turn> {
+        self.make_room(input);
+        poll_fn(|context| {
+            self.poll_write(context)?;
+            self.poll_read(context, input)
+        })
+        .await
+    }
+
+    fn make_room(&mut self, input: &mut BytesMut) {
+        input.reserve(self.room);
+        // What we write acknowledges as well, and costs no call of its own.
+        if self.output.is_empty() && std::mem::take(&mut self.unacknowledged) {
+            self.socket.acknowledge_at_once();
+        }
     }
 
     /// Writes what waits and closes our side.
@@ -161,6 +179,17 @@ impl<S: Socket> Wire<S> {
     pub async fn close(&mut self) -> io::Result<()> {
         self.socket.write_all_buf(&mut self.output).await?;
         self.socket.shutdown().await
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut BytesMut,
+    ) -> Poll<io::Result<Turn>> {
+        let octets = ready!(pin!(self.socket.read_buf(input)).poll(context))?;
+        self.room = octets.saturating_mul(2).clamp(READ_OCTETS_MIN, READ_OCTETS_MAX);
+        self.unacknowledged = true;
+        Poll::Ready(Ok(if octets == 0 { Turn::Closed } else { Turn::Read }))
     }
 
     /// True if the last octet was just written.
@@ -209,7 +238,7 @@ mod tests {
         const OCTETS: usize = 32 << 20;
         let (client, server) = pair().await;
         let exchange = |mut wire: Wire<TcpStream>| async move {
-            wire.push(BytesMut::zeroed(OCTETS));
+            wire.push(&mut BytesMut::zeroed(OCTETS));
             let (mut input, mut read) = (BytesMut::new(), 0);
             while read < OCTETS || wire.waiting() > 0 {
                 wire.turn((read < OCTETS).then_some(&mut input)).await.unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use smpp::{Sm, Status};
-use wirepost::platform::clock::Clock;
+use tokio::time::{Instant, timeout};
+use wirepost::platform::clock::{Alarm, Clock};
 use wirepost_tests::sms::text;
 use wirepost_tests::wait::until;
 use wirepost_tests::world::{ROUTES, config};
@@ -61,4 +62,24 @@ async fn a_clock_that_is_set_back_makes_no_retry_wait_for_hours() {
     taken.sort();
     assert_eq!(taken, ["after", "again"]);
     world.wait_empty().await;
+}
+
+/// How long an alarm was waited for, by somebody of so much patience.
+async fn waited(alarm: &mut Alarm, wait: Duration, patience: Duration) -> Option<Duration> {
+    let started = Instant::now();
+    let deadline = started.into_std().checked_add(wait);
+    timeout(patience, alarm.wait_until(deadline)).await.ok()?;
+    Some(started.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_goes_off_at_the_last_deadline_it_was_told() {
+    let (short, long) = (Duration::from_secs(3), Duration::from_secs(60));
+    let mut alarm = Alarm::default();
+    assert_eq!(waited(&mut alarm, long, short).await, None);
+    assert_eq!(waited(&mut alarm, short, long).await, Some(short), "earlier than before");
+    assert_eq!(waited(&mut alarm, Duration::ZERO, long).await, Some(Duration::ZERO));
+    assert_eq!(waited(&mut alarm, short, Duration::ZERO).await, None);
+    assert_eq!(waited(&mut alarm, long, long * 2).await, Some(long), "later than before");
+    assert!(timeout(long, alarm.wait_until(None)).await.is_err());
 }

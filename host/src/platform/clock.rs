@@ -1,5 +1,6 @@
 //! The clock: the only place that reads time.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,32 @@ impl Clock {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for deadlines that mostly move on before they come, as those of a connection do with each
+/// command. A timer that is set for an earlier moment stays set, and is set anew when it goes off: a
+/// wait that something else ends costs no timer of its own.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Alarm {
+    /// Waits until `deadline` of the monotonic clock; for ever if there is none. Cancel safe.
+    pub async fn wait_until(&mut self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
+            return std::future::pending().await;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().await;
+        if timer.deadline() < deadline {
+            timer.as_mut().reset(deadline);
+            timer.as_mut().await;
         }
     }
 }

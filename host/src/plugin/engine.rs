@@ -9,8 +9,12 @@ use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocation
 
 /// How often a running guest is asked to let others run; also the grain of processor budgets.
 pub(super) const TICK: Duration = Duration::from_millis(1);
-/// Ticks without a call after which the ticker sleeps until the next one.
-const IDLE_TICKS: u32 = 1000;
+/// How often the ticker looks whether a call runs while none does: a call's first tick may come so
+/// much later. Calls are mostly over long before; waking up for each tick between them costs more than
+/// they do.
+const LOOK: Duration = Duration::from_millis(4);
+/// Looks without a call after which the ticker sleeps until the next one.
+const IDLE_LOOKS: u32 = 250;
 /// Instances of all plugins together.
 const INSTANCES_MAX: u32 = 512;
 /// Memory of an instance that stays mapped for the next one.
@@ -18,7 +22,7 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Address space behind each memory that catches overruns.
 const GUARD_BYTES: u64 = 32 << 20;
 
-/// An engine whose epoch advances every [`TICK`] while calls run.
+/// An engine whose epoch advances every [`TICK`] while calls run, and every [`LOOK`] between them.
 #[derive(Debug)]
 pub(super) struct Engine {
     engine: wasmtime::Engine,
@@ -102,12 +106,12 @@ impl Drop for Engine {
 fn tick(ticker: &Ticker, engine: &EngineWeak) {
     let mut idle = 0;
     while !ticker.ended.load(Ordering::SeqCst) {
-        std::thread::sleep(TICK);
+        std::thread::sleep(if idle == 0 { TICK } else { LOOK });
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
         drop(engine);
         idle = if ticker.calls.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
-        if idle < IDLE_TICKS {
+        if idle < IDLE_LOOKS {
             continue;
         }
         // Said before looking: a call that begins now either sees this or is seen.

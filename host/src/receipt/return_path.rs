@@ -18,9 +18,9 @@ const MAC_OCTETS: usize = 10;
 const PURPOSE: &[u8] = b"wirepost return path\0";
 
 /// Makes return addresses and reads them again.
-#[derive(Clone)]
-pub struct ReturnPaths {
-    key: hmac::Key,
+#[derive(Clone, Copy)]
+pub struct ReturnPaths<'a> {
+    key: &'a [u8],
 }
 
 /// What a mailbox is to us.
@@ -36,11 +36,11 @@ pub enum ReturnPath {
     Expired,
 }
 
-impl ReturnPaths {
+impl<'a> ReturnPaths<'a> {
     /// Return addresses under this key.
     #[must_use]
-    pub fn new(key: &[u8]) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+    pub const fn new(key: &'a [u8]) -> Self {
+        Self { key }
     }
 
     /// The address for a leg.
@@ -68,7 +68,9 @@ impl ReturnPaths {
     }
 
     fn code(&self, id: MessageId) -> String {
-        let mut context = hmac::Context::with_key(&self.key);
+        // Made here and not before: hardly a mailbox that is read needs it.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key);
+        let mut context = hmac::Context::with_key(&key);
         context.update(PURPOSE);
         context.update(&id.as_u64().to_be_bytes());
         let tag = context.sign();
@@ -76,7 +78,7 @@ impl ReturnPaths {
     }
 }
 
-impl fmt::Debug for ReturnPaths {
+impl fmt::Debug for ReturnPaths<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReturnPaths(…)")
     }

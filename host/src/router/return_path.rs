@@ -58,7 +58,7 @@ impl Router {
         }
     }
 
-    fn return_paths(&self, bounces: &Bounces) -> ReturnPaths {
+    fn return_paths<'a>(&'a self, bounces: &'a Bounces) -> ReturnPaths<'a> {
         match &bounces.key {
             Some(key) => ReturnPaths::new(key.reveal().as_bytes()),
             None => ReturnPaths::new(&self.return_key),

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use smpp::Session;
 use tokio::time::timeout;
 
+use crate::platform::clock::Alarm;
 use crate::wire::{Socket, Turn, Wire};
 
 /// Octets that may wait to be written before nothing more is read: a peer that does not read our
@@ -19,6 +20,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Link<S> {
     wire: Wire<S>,
+    alarm: Alarm,
     /// The protocol. What it wants to write is written by the next [`Link::step`].
     pub session: Session,
 }
@@ -36,7 +38,7 @@ impl<S: Socket> Link<S> {
     /// A session on a socket.
     #[must_use]
     pub fn new(socket: S, session: Session) -> Self {
-        Self { wire: Wire::new(socket), session }
+        Self { wire: Wire::new(socket), alarm: Alarm::default(), session }
     }
 
     /// Writes, reads if `may_read`, and lets time pass, until something moved or it is `until`.
@@ -58,7 +60,7 @@ impl<S: Socket> Link<S> {
         };
         tokio::select! {
             biased;
-            () = sleep_until(deadline) => self.session.handle_timeout(now()),
+            () = self.alarm.wait_until(deadline) => self.session.handle_timeout(now()),
             turn = self.wire.turn(input) => match turn? {
                 Turn::Read => self.session.handle_input(now()),
                 Turn::Written => {}
@@ -87,9 +89,9 @@ impl<S: Socket> Link<S> {
     }
 
     fn flush(&mut self) {
-        let output = self.session.take_output();
+        let mut output = self.session.take_output();
         if !output.is_empty() {
-            self.wire.push(output);
+            self.wire.push(&mut output);
         }
     }
 }
@@ -98,11 +100,4 @@ impl<S: Socket> Link<S> {
 #[must_use]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }

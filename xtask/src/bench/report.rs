@@ -27,7 +27,7 @@ pub(super) struct Measured {
 /// The first line of the table.
 pub(super) fn head() {
     println!(
-        "{:<26}{:>9}{:>12}{:>13}{:>12}{:>9}{:>9}{:>9}{:>12}{:>10}{:>9}",
+        "{:<36}{:>9}{:>12}{:>13}{:>12}{:>9}{:>9}{:>9}{:>12}{:>10}{:>9}",
         "scenario",
         "messages",
         "accepted/s",
@@ -45,7 +45,7 @@ pub(super) fn head() {
 /// One line of the table.
 pub(super) fn row(name: &str, measured: &Measured) {
     println!(
-        "{name:<26}{:>9}{:>12.0}{:>13.0}{:>12}{:>9.2}{:>9.2}{:>9.2}{:>12}{:>10}{:>9}",
+        "{name:<36}{:>9}{:>12.0}{:>13.0}{:>12}{:>9.2}{:>9.2}{:>9.2}{:>12}{:>10}{:>9}",
         measured.messages,
         measured.accepted_per_second,
         measured.delivered_per_second,

@@ -16,6 +16,8 @@ pub(super) struct Scenario {
     pub(super) from: Protocol,
     pub(super) to: Protocol,
     pub(super) plugin: bool,
+    /// The generator says commands together, as mail servers do.
+    pub(super) pipelining: bool,
     pub(super) count: u64,
 }
 
@@ -26,13 +28,19 @@ const fn scenario(
     plugin: bool,
     count: u64,
 ) -> Scenario {
-    Scenario { name, from, to, plugin, count }
+    Scenario { name, from, to, plugin, pipelining: false, count }
 }
 
+const PIPELINED: Scenario = Scenario {
+    pipelining: true,
+    ..scenario("SMTP, pipelined -> 1 plugin -> SMTP", Protocol::Smtp, Protocol::Smtp, true, 100_000)
+};
+
 /// All of them, every one durable on disk.
-pub(super) const SCENARIOS: [Scenario; 5] = [
+pub(super) const SCENARIOS: [Scenario; 6] = [
     scenario("SMTP -> SMTP", Protocol::Smtp, Protocol::Smtp, false, 100_000),
     scenario("SMTP -> 1 plugin -> SMTP", Protocol::Smtp, Protocol::Smtp, true, 100_000),
+    PIPELINED,
     scenario("SMPP -> SMPP", Protocol::Smpp, Protocol::Smpp, false, 200_000),
     scenario("SMPP -> 1 plugin -> SMPP", Protocol::Smpp, Protocol::Smpp, true, 200_000),
     scenario("SMTP -> 1 plugin -> SMPP", Protocol::Smtp, Protocol::Smpp, true, 100_000),
@@ -70,9 +78,10 @@ connectors:
 
     /// How much of what it is loaded with.
     pub(super) const fn shape(&self) -> Shape {
+        let Self { pipelining, count, .. } = *self;
         match self.from {
-            Protocol::Smtp => Shape { sessions: 20, window: 1, count: self.count },
-            Protocol::Smpp => Shape { sessions: 4, window: 100, count: self.count },
+            Protocol::Smtp => Shape { sessions: 20, window: 1, pipelining, count },
+            Protocol::Smpp => Shape { sessions: 4, window: 100, pipelining, count },
         }
     }
 
@@ -98,13 +107,15 @@ pub(super) struct Shape {
     pub(super) sessions: u64,
     /// Unanswered requests on each, of those that allow more than one.
     pub(super) window: u64,
+    /// Whether what precedes a mail is said at one time.
+    pub(super) pipelining: bool,
     /// Messages in all.
     pub(super) count: u64,
 }
 
 /// The words of a command that sends short messages.
 pub(super) fn load_smpp(port: u16, shape: Shape) -> String {
-    let Shape { sessions, window, count } = shape;
+    let Shape { sessions, window, count, .. } = shape;
     format!(
         "load smpp --json --target 127.0.0.1:{port} --binds {sessions} --window {window} --count {count} --text-octets 100"
     )
@@ -113,7 +124,8 @@ pub(super) fn load_smpp(port: u16, shape: Shape) -> String {
 /// The words of a command that sends mail of 2 KiB.
 pub(super) fn load_smtp(port: u16, shape: Shape) -> String {
     let Shape { sessions, count, .. } = shape;
+    let pipeline = if shape.pipelining { " --pipeline" } else { "" };
     format!(
-        "load smtp --json --target 127.0.0.1:{port} --sessions {sessions} --count {count} --size 2048"
+        "load smtp --json --target 127.0.0.1:{port} --sessions {sessions} --count {count} --size 2048{pipeline}"
     )
 }

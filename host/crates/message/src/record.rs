@@ -28,8 +28,18 @@ pub enum RecordError {
 /// # Errors
 /// None in practice: every field has an encoding; the result is passed on rather than assumed.
 pub fn encode<T: serde::Serialize>(message: &T) -> Result<Bytes, RecordError> {
-    let bytes = postcard::to_extend(message, vec![VERSION]).map_err(RecordError::Damaged)?;
-    Ok(Bytes::from(bytes))
+    encode_sized(message, 0)
+}
+
+/// The bytes of `message`, which are about so many: a buffer that does not grow. What is kept for
+/// long keeps the whole buffer.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_sized<T: serde::Serialize>(message: &T, octets: usize) -> Result<Bytes, RecordError> {
+    let mut bytes = Vec::with_capacity(octets);
+    bytes.push(VERSION);
+    postcard::to_extend(message, bytes).map(Bytes::from).map_err(RecordError::Damaged)
 }
 
 /// What the bytes of [`encode`] said.

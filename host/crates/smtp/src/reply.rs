@@ -7,6 +7,8 @@ use bytes::{Buf, BufMut, BytesMut};
 
 /// Longest reply line written, with its CRLF (RFC 5321 §4.5.3.1.5).
 const WRITTEN_LINE_OCTETS_MAX: usize = 512;
+/// What a written line takes beside its text at most.
+const WRITTEN_FRAME_OCTETS_MAX: usize = "250-255.65535.65535 \r\n".len();
 /// Most lines written for one reply; what is left of the text is dropped.
 const WRITTEN_LINES_MAX: usize = 32;
 /// Longest reply line read. Peers exceed the 512 octets of the RFC.
@@ -64,6 +66,14 @@ impl EnhancedCode {
         };
         let (subject, detail) = (number()?, number()?);
         numbers.next().is_none().then_some(Self { class, subject, detail })
+    }
+
+    fn write_to(self, out: &mut BytesMut) {
+        put_number(out, u16::from(self.class));
+        for number in [self.subject, self.detail] {
+            out.put_u8(b'.');
+            put_number(out, number);
+        }
     }
 }
 
@@ -126,16 +136,18 @@ impl Reply {
     ///
     /// Control characters and octets above 127 become `?`; long lines are cut into several.
     pub fn write_to(&self, out: &mut BytesMut) {
-        let prefix = self.enhanced.map_or(String::new(), |enhanced| format!("{enhanced} "));
-        let room = WRITTEN_LINE_OCTETS_MAX.saturating_sub("250-\r\n".len() + prefix.len());
+        let room = WRITTEN_LINE_OCTETS_MAX.saturating_sub(WRITTEN_FRAME_OCTETS_MAX);
         let mut lines = self.text.split('\n').flat_map(|line| pieces(line, room)).peekable();
         for left in (0..WRITTEN_LINES_MAX).rev() {
             let Some(line) = lines.next() else { return };
             let last = left == 0 || lines.peek().is_none();
             put_code(out, self.code);
             out.put_u8(if last { b' ' } else { b'-' });
-            out.put_slice(prefix.as_bytes());
-            out.extend(line.chars().map(harmless));
+            if let Some(enhanced) = self.enhanced {
+                enhanced.write_to(out);
+                out.put_u8(b' ');
+            }
+            put_harmless(out, line);
             out.put_slice(b"\r\n");
             if last {
                 return;
@@ -159,10 +171,27 @@ impl fmt::Display for Reply {
 
 fn put_code(out: &mut BytesMut, code: u16) {
     // A code that is no code would desynchronise the peer; 451 is what a fault of ours deserves.
-    let code = if (200..=599).contains(&code) { code } else { 451 };
-    for divisor in [100, 10, 1] {
-        out.put_u8(b'0'.saturating_add(u8::try_from(code / divisor % 10).unwrap_or(0)));
+    put_number(out, if (200..=599).contains(&code) { code } else { 451 });
+}
+
+fn put_number(out: &mut BytesMut, number: u16) {
+    for divisor in [10_000, 1000, 100, 10, 1] {
+        if number >= divisor || divisor == 1 {
+            out.put_u8(b'0'.saturating_add(u8::try_from(number / divisor % 10).unwrap_or(0)));
+        }
     }
+}
+
+fn put_harmless(out: &mut BytesMut, line: &str) {
+    if is_printable(line) {
+        out.put_slice(line.as_bytes());
+    } else {
+        out.extend(line.chars().map(harmless));
+    }
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|octet| (b' '..=b'~').contains(&octet))
 }
 
 fn harmless(character: char) -> u8 {
@@ -263,7 +292,11 @@ impl ReplyReader {
         } else {
             self.text.push('\n');
         }
-        self.text.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        if is_printable(text) {
+            self.text.push_str(text);
+        } else {
+            self.text.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        }
     }
 }
 

@@ -30,13 +30,15 @@ impl Stuffer {
     /// next call begins another part.
     pub fn write_block(&mut self, part: &[u8], octets_max: usize, out: &mut BytesMut) -> bool {
         let block_end = self.at.saturating_add(octets_max).min(part.len());
+        let mut run = Run { part, start: self.at, out };
+        run.out.reserve(block_end.saturating_sub(self.at));
         while self.at < block_end {
             if self.line_start == LineStart::Yes && part.get(self.at) == Some(&b'.') {
-                out.extend_from_slice(b".");
+                run.insert(self.at, b".", self.at);
             }
-            self.line_start = LineStart::No;
-            self.write_line(part, block_end, out);
+            self.skip_line(block_end, &mut run);
         }
+        run.insert(self.at, b"", self.at);
         let done = self.at >= part.len();
         if done {
             self.at = 0;
@@ -51,20 +53,39 @@ impl Stuffer {
         *self = Self::default();
     }
 
-    /// Writes up to the end of the line or of the block.
-    fn write_line(&mut self, body: &[u8], block_end: usize, out: &mut BytesMut) {
-        let block = body.get(self.at..block_end).unwrap_or_default();
+    /// Goes to the end of the line, which is a CRLF then, or of the block.
+    fn skip_line(&mut self, block_end: usize, run: &mut Run<'_>) {
+        let block = run.part.get(self.at..block_end).unwrap_or_default();
         let Some(found) = memchr::memchr2(b'\r', b'\n', block) else {
-            out.extend_from_slice(block);
+            self.line_start = LineStart::No;
             self.at = block_end;
             return;
         };
-        out.extend_from_slice(block.get(..found).unwrap_or_default());
-        out.extend_from_slice(b"\r\n");
         let end = self.at.saturating_add(found);
-        let crlf = body.get(end) == Some(&b'\r') && body.get(end.saturating_add(1)) == Some(&b'\n');
-        self.at = end.saturating_add(if crlf { 2 } else { 1 });
+        let next = end.saturating_add(1);
+        if run.part.get(end) == Some(&b'\r') && run.part.get(next) == Some(&b'\n') {
+            self.at = next.saturating_add(1);
+        } else {
+            run.insert(end, b"\r\n", next);
+            self.at = next;
+        }
         self.line_start = LineStart::Yes;
+    }
+}
+
+/// Octets of a part from `start` on that are not written yet: they go as they are.
+struct Run<'a> {
+    part: &'a [u8],
+    start: usize,
+    out: &'a mut BytesMut,
+}
+
+impl Run<'_> {
+    /// Writes the run up to `end`, and these octets; the next one begins at `next`.
+    fn insert(&mut self, end: usize, octets: &[u8], next: usize) {
+        self.out.extend_from_slice(self.part.get(self.start..end).unwrap_or_default());
+        self.out.extend_from_slice(octets);
+        self.start = next;
     }
 }
 

@@ -17,6 +17,7 @@ use super::transaction::{self, Transaction};
 use crate::config::{Account, Config, ListenerKind, Network};
 use crate::inbound::proxy;
 use crate::intake::{DraftBytes, Outcome};
+use crate::platform::clock::Alarm;
 use crate::platform::net::Stream;
 use crate::router::Router;
 use crate::wire::{Socket, Turn, Wire};
@@ -186,12 +187,13 @@ impl Conversation {
         session: &mut ServerSession,
     ) -> End {
         let mut stopping = false;
+        let mut alarm = Alarm::default();
         loop {
             let end = self.work_off(session).await;
             if let Some(delay) = session.take_delay() {
                 self.router.clock.sleep(delay).await;
             }
-            wire.push(session.output().split());
+            wire.push(session.output());
             match end {
                 Some(End::StartTls) => {
                     while wire.waiting() > 0 {
@@ -210,6 +212,12 @@ impl Conversation {
             }
             let deadline = session.poll_timeout();
             let input = session.wants_input().then(|| session.input());
+            let turn = async {
+                match input {
+                    Some(input) => wire.read(input).await,
+                    None => wire.turn(None).await,
+                }
+            };
             let turned = tokio::select! {
                 biased;
                 () = self.stopping.cancelled(), if !stopping => {
@@ -217,8 +225,8 @@ impl Conversation {
                     session.handle_shutdown();
                     continue;
                 }
-                () = self.router.clock.sleep_until(deadline) => None,
-                turned = wire.turn(input) => Some(turned),
+                () = alarm.wait_until(deadline) => None,
+                turned = turn => Some(turned),
             };
             let now = self.router.clock.instant();
             match turned {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::hosts::Hosts;
@@ -25,10 +25,13 @@ pub(super) struct Pool {
     pub(super) stop: CancellationToken,
 }
 
+/// Where a worker that has nothing to do takes the next deliveries.
+pub(super) type Waiting = oneshot::Sender<Vec<Queued>>;
+
 /// What a worker tells the pool.
 pub(super) enum Report {
-    /// It has nothing to do and waits at this channel.
-    Idle(mpsc::Sender<Vec<Queued>>),
+    /// It has nothing to do and waits here.
+    Idle(Waiting),
     /// It is gone.
     Ended,
 }
@@ -68,7 +71,7 @@ impl Pool {
     async fn run(self: Arc<Self>) {
         let connections_max = usize::from(self.config.connections_max.max(1));
         let (reports, mut reported) = mpsc::channel(connections_max);
-        let mut idle: Vec<mpsc::Sender<Vec<Queued>>> = Vec::new();
+        let mut idle: Vec<Waiting> = Vec::new();
         let mut open = 0;
         loop {
             let may_hand_out = !idle.is_empty() || open < connections_max;
@@ -101,13 +104,13 @@ impl Pool {
     fn hand_out(
         self: &Arc<Self>,
         mut group: Vec<Queued>,
-        idle: &mut Vec<mpsc::Sender<Vec<Queued>>>,
+        idle: &mut Vec<Waiting>,
         reports: &mpsc::Sender<Report>,
     ) -> usize {
         while let Some(worker) = idle.pop() {
-            match worker.try_send(group) {
+            match worker.send(group) {
                 Ok(()) => return 0,
-                Err(refused) => group = refused.into_inner(),
+                Err(refused) => group = refused,
             }
         }
         let worker = Worker::new(Arc::clone(self), reports.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smtp::Reply;
 use smtp::client::{Event, Outcome};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Connection;
 use super::exchange::{self, Group};
@@ -103,20 +103,20 @@ impl Worker {
 
     /// Waits for work with an open connection; none when it is time to go.
     async fn wait(&mut self) -> Option<Vec<Queued>> {
-        let (sender, mut work) = mpsc::channel(1);
-        self.reports.send(Report::Idle(sender)).await.ok()?;
+        let (waiting, mut work) = oneshot::channel();
+        self.reports.send(Report::Idle(waiting)).await.ok()?;
         let Pool { router, config, stop, .. } = &*self.pool;
         let Some(Ready { connection, .. }) = &mut self.ready else { return None };
         tokio::select! {
             biased;
-            group = work.recv() => return group,
+            group = &mut work => return group.ok(),
             _ = connection.next() => self.ready = None,
             () = router.clock.sleep(config.idle) => {}
             () = stop.cancelled() => {}
         }
         // Work that was handed over at the last moment must not be lost.
         work.close();
-        work.recv().await
+        work.try_recv().ok()
     }
 
     async fn quit(&mut self) {

@@ -22,6 +22,10 @@ use crate::process::{Service, wait_until};
 use root::Root;
 use table::Row;
 
+/// Rows of mail by a command at a time.
+const PLAIN_MAIL: &str = "SMTP relay";
+/// Rows of mail whose commands are said together.
+const PIPELINED_MAIL: &str = "SMTP, pipelined";
 /// Time for the last message to come out.
 const OUT_WITHIN: Duration = Duration::from_secs(120);
 /// Sinks say how many messages they took whenever it is a multiple of this.
@@ -29,16 +33,27 @@ const COUNT_EVERY: u64 = 100;
 /// Messages over which syncs are counted.
 const SYNCED: u64 = 1000;
 
-/// What is sent, for each kind of traffic: one at a time, ten, a hundred; mail needs more sessions.
-const MAIL: [Shape; 3] = [shape(1, 1, 4_000), shape(20, 1, 60_000), shape(100, 1, 60_000)];
+/// What is sent, for each kind of traffic: one at a time, ten, a hundred; mail needs more sessions, and
+/// is sent by a command at a time and pipelined.
+const MAIL: [Shape; 4] = [
+    shape(1, 1, 4_000),
+    shape(20, 1, 60_000),
+    shape(100, 1, 60_000),
+    pipelined(shape(100, 1, 60_000)),
+];
 const SHORT_MESSAGES: [Shape; 4] =
     [shape(1, 1, 10_000), shape(1, 10, 100_000), shape(1, 100, 200_000), shape(4, 100, 200_000)];
 /// A peer that takes a fraction of the messages in a second gets as few of them.
-const POSTFIX: [Shape; 3] = [shape(1, 1, 400), shape(20, 1, 4_000), shape(100, 1, 4_000)];
+const POSTFIX: [Shape; 4] =
+    [shape(1, 1, 400), shape(20, 1, 4_000), shape(100, 1, 4_000), pipelined(shape(100, 1, 4_000))];
 const KANNEL: [Shape; 3] = [shape(1, 1, 10_000), shape(1, 10, 60_000), shape(1, 100, 100_000)];
 
 const fn shape(sessions: u64, window: u64, count: u64) -> Shape {
-    Shape { sessions, window, count }
+    Shape { sessions, window, pipelining: false, count }
+}
+
+const fn pipelined(shape: Shape) -> Shape {
+    Shape { pipelining: true, ..shape }
 }
 
 /// With `--short`, fewer messages.
@@ -92,6 +107,11 @@ pub(super) fn run(built: &Built, short: bool) -> Result<()> {
     fs::write(&file, format!("{figures:#}\n"))?;
     println!("\n{}", file.display());
     Ok(())
+}
+
+/// What a row of mail is called.
+const fn mail(shape: Shape) -> &'static str {
+    if shape.pipelining { PIPELINED_MAIL } else { PLAIN_MAIL }
 }
 
 /// Waits until a sink of ours has said that it took so many messages.

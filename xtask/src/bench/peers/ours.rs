@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::Shape;
 use super::table::Row;
+use super::{Shape, mail};
 use crate::bench::running::{Built, Running};
 use crate::bench::scenario::{Protocol, SCENARIOS};
 
@@ -12,14 +12,13 @@ pub(super) fn measure(built: &Built, protocol: Protocol, shapes: &[Shape]) -> Re
     let same = |s: &&super::super::Scenario| s.from == protocol && s.to == protocol && s.plugin;
     let scenario = SCENARIOS.iter().find(same).context("there is no such scenario")?;
     let running = Running::start(built, scenario)?;
-    let what = if protocol == Protocol::Smtp { "SMTP relay" } else { "SMPP relay" };
     let mut rows = Vec::new();
     for &shape in shapes {
         ensure!(shape.count > 0, "nothing to send");
         let sent = running.send(shape)?;
         rows.push(Row {
             who: "wirepost",
-            what,
+            what: if protocol == Protocol::Smtp { mail(shape) } else { "SMPP relay" },
             shape,
             accepted_per_second: Some(sent.load.per_second),
             delivered_per_second: sent.delivered_per_second,

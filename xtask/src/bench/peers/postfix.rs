@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 use super::root::{POSTDROP_ID, POSTFIX_ID, Root};
 use super::table::Row;
-use super::{COUNT_EVERY, Load, SYNCED, Service, Shape, fresh, shape, syncs_per_1000, wait_count};
+use super::{COUNT_EVERY, Load, SYNCED, Service, Shape, fresh, mail, shape};
+use super::{syncs_per_1000, wait_count};
 use crate::bench::running::{Built, load, ours, per_second};
 use crate::bench::scenario::load_smtp;
 use crate::bench::{RELAY, processes};
@@ -56,7 +57,7 @@ pub(super) fn measure(built: &Built, root: &Root, shapes: &[Shape]) -> Result<Ve
         let cpu_us = (processes::family_us(postfix.pid())? - cpu) / shape.count;
         rows.push(Row {
             who: "Postfix",
-            what: "SMTP relay",
+            what: mail(shape),
             shape,
             accepted_per_second: Some(load.per_second),
             delivered_per_second,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Load, Shape};
+use super::{Load, PIPELINED_MAIL, PLAIN_MAIL, Shape};
 
 /// One load of one program.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Row {
 /// The first line.
 pub(super) fn head() {
     println!(
-        "{:<10}{:<12}{:>9}{:>7}{:>10}{:>12}{:>13}{:>12}{:>9}{:>9}{:>10}{:>12}",
+        "{:<10}{:<16}{:>9}{:>7}{:>10}{:>12}{:>13}{:>12}{:>9}{:>9}{:>10}{:>12}",
         "who",
         "what",
         "sessions",
@@ -62,7 +62,7 @@ pub(super) fn line(row: &Row) {
     };
     let latency = |pick: fn(&Load) -> f64| shown(row.latency.as_ref().map(pick), 2);
     println!(
-        "{:<10}{:<12}{:>9}{:>7}{:>10}{:>12}{:>13.0}{:>12}{:>9}{:>9}{:>10}{:>12}",
+        "{:<10}{:<16}{:>9}{:>7}{:>10}{:>12}{:>13.0}{:>12}{:>9}{:>9}{:>10}{:>12}",
         row.who,
         row.what,
         row.shape.sessions,
@@ -81,7 +81,8 @@ pub(super) fn line(row: &Row) {
 /// The best of ours against the best of each peer.
 pub(super) fn ratios(rows: &[Row]) {
     println!();
-    for (peer, what) in [("Postfix", "SMTP relay"), ("Kannel", "SMPP relay")] {
+    let pairs = [("Postfix", PLAIN_MAIL), ("Postfix", PIPELINED_MAIL), ("Kannel", "SMPP relay")];
+    for (peer, what) in pairs {
         let of = |who: &str| {
             let rows = rows.iter().filter(|row| row.who == who && row.what == what);
             rows.max_by(|a, b| a.delivered_per_second.total_cmp(&b.delivered_per_second))
@@ -90,7 +91,7 @@ pub(super) fn ratios(rows: &[Row]) {
         let cpu = f64::from(u32::try_from(theirs.cpu_us).unwrap_or(u32::MAX))
             / f64::from(u32::try_from(ours.cpu_us.max(1)).unwrap_or(u32::MAX));
         println!(
-            "{what}, delivered: {:.1} x {peer}'s best; processor time a message: 1/{cpu:.1} of it",
+            "{what}: delivered {:.1} x {peer}'s best; processor time a message: 1/{cpu:.1} of it",
             ours.delivered_per_second / theirs.delivered_per_second
         );
     }

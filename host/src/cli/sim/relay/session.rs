@@ -85,7 +85,7 @@ impl Conversation {
     async fn run<S: Socket>(&mut self, wire: &mut Wire<S>, stop: &CancellationToken) -> bool {
         loop {
             let next = self.answer();
-            wire.push(self.session.output().split());
+            wire.push(self.session.output());
             let clock = &self.relay.clock;
             match next {
                 Next::Go => {}

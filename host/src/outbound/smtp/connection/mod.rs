@@ -12,7 +12,7 @@ use smtp::client::{ClientConfig, ClientSession, Event};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::platform::clock::Clock;
+use crate::platform::clock::{Alarm, Clock};
 use crate::platform::net::{Net, Stream};
 use crate::wire::{Turn, Wire};
 
@@ -36,6 +36,7 @@ pub struct Connection {
     link: Link,
     tls: Option<TlsSetup>,
     clock: Clock,
+    alarm: Alarm,
     peer: SocketAddr,
 }
 
@@ -66,7 +67,7 @@ impl Connection {
             None => (Link::Plain(Wire::new(socket)), false),
         };
         let session = ClientSession::new(config, clock.instant(), secured);
-        Ok(Self { session, link, tls, clock, peer })
+        Ok(Self { session, link, tls, clock, alarm: Alarm::default(), peer })
     }
 
     /// Who is at the other end.
@@ -96,8 +97,7 @@ impl Connection {
 
     async fn turn(&mut self) {
         if self.link.waiting() == 0 {
-            let output = self.session.output(self.clock.instant()).split();
-            self.link.push(output);
+            self.link.push(self.session.output(self.clock.instant()));
         }
         if self.session.is_ready() {
             self.link.rest();
@@ -105,7 +105,7 @@ impl Connection {
         let deadline = self.session.poll_timeout();
         let turned = tokio::select! {
             biased;
-            () = self.clock.sleep_until(deadline) => None,
+            () = self.alarm.wait_until(deadline) => None,
             turned = self.link.turn(self.session.input()) => Some(turned),
         };
         let now = self.clock.instant();
@@ -149,7 +149,7 @@ impl Link {
         }
     }
 
-    fn push(&mut self, octets: BytesMut) {
+    fn push(&mut self, octets: &mut BytesMut) {
         match self {
             Self::Plain(wire) => wire.push(octets),
             Self::Secured(wire) => wire.push(octets),

@@ -112,7 +112,7 @@ async fn take(
             return;
         }
         if serve == Serve::BrokenTls {
-            wire.push(BytesMut::from("this is not TLS"));
+            wire.push(&mut BytesMut::from("this is not TLS"));
             wire.close().await.unwrap();
             return;
         }
@@ -136,7 +136,7 @@ async fn converse<S: Socket>(
             match event {
                 ServerEvent::StartTls => start_tls = true,
                 ServerEvent::Closed(_) => {
-                    wire.push(session.output().split());
+                    wire.push(session.output());
                     // The client may have closed first.
                     drop(wire.close().await);
                     return false;
@@ -146,7 +146,7 @@ async fn converse<S: Socket>(
             }
             session.reply(now, &Reply::new(250, (2, 0, 0), "ok"));
         }
-        wire.push(session.output().split());
+        wire.push(session.output());
         if start_tls {
             while wire.waiting() > 0 {
                 wire.turn(None).await.unwrap();
