@@ -175,7 +175,7 @@ async fn what_goes_on_as_sms_keeps_its_parts_unless_all_are_joined() {
     assert_eq!(taken.iter().map(|sm| sm.short_message.clone()).collect::<Vec<_>>(), sent);
     plain.world.wait_empty().await;
 
-    let joined = stage(joining).await;
+    let joined = stage(|text| joining(&text)).await;
     let shop = joined.world.shop().await;
     let mut ids = Vec::new();
     for sequence in 1..=3 {
@@ -196,7 +196,7 @@ async fn what_goes_on_as_sms_keeps_its_parts_unless_all_are_joined() {
 async fn a_word_that_is_cut_in_two_is_seen_by_plugins_where_all_parts_are_joined() {
     let stage = stage(|text| {
         let plugins = "plugins:\n  - { name: stop-words, module: stop_words.wasm, config: { words: [lottery] } }\n";
-        format!("{plugins}{}", joining(text))
+        format!("{plugins}{}", joining(&text))
     })
     .await;
     let shop = stage.world.shop().await;
@@ -215,7 +215,7 @@ async fn a_word_that_is_cut_in_two_is_seen_by_plugins_where_all_parts_are_joined
     assert_eq!(stage.smsc.taken().len(), 0);
 }
 
-fn joining(text: String) -> String {
+fn joining(text: &str) -> String {
     let plain = "password: secret } }";
     assert!(text.contains(plain), "{text}");
     text.replace(plain, "password: secret }, join: always }")
