@@ -97,8 +97,14 @@ impl Judge<'_> {
         let splits = self.all.runs(SPLIT, parcel.sent, at);
         let is_known = |key: &String| {
             let other = self.all.parcels.get(key);
-            other.is_some_and(|other| !other.sights.is_empty() || !other.told.is_empty())
+            other.is_some_and(|other| {
+                !other.sights.is_empty() || (!other.told.is_empty() && !other.shares)
+            })
         };
+        let is_member = matches!(parcel.list, Some(List::Member(_)));
+        if is_member && parcel.shares && !parcel.told.is_empty() {
+            wrong.push("told of a member instead of the list".to_owned());
+        }
         let addressed = match (&parcel.list, splits) {
             (None, _) => return true,
             (Some(List::Whole(_)), Some(splits)) => !splits,
@@ -107,7 +113,10 @@ impl Judge<'_> {
             (Some(List::Whole(members)), None) => !members.iter().any(is_known),
             (Some(List::Member(whole)), None) => !is_known(whole),
         };
-        let is_heard_of = !parcel.sights.is_empty() || !parcel.told.is_empty();
+        // Where members share an answer, it is about the list.
+        let shares = parcel.shares && matches!(parcel.list, Some(List::Whole(_)));
+        let is_told = !parcel.told.is_empty() && !shares;
+        let is_heard_of = !parcel.sights.is_empty() || is_told;
         if is_heard_of && !addressed {
             wrong.push(format!("it was sent to somebody else, splits: {splits:?}"));
         }
@@ -129,7 +138,13 @@ impl Judge<'_> {
     /// Nothing that was acknowledged is lost.
     fn accepted(&self, parcel: &Parcel, at: Instant, held: bool, wrong: &mut Vec<String>) {
         let expired = Instant::now() > at + parcel.validity;
-        let failed = parcel.told.iter().any(|told| told.word == Word::Failed);
+        // A list is told of as a whole, by the first member that fails.
+        let whole = match &parcel.list {
+            Some(List::Member(whole)) if parcel.shares => self.all.parcels.get(whole),
+            _ => None,
+        };
+        let mut told = whole.unwrap_or(parcel).told.iter();
+        let failed = told.any(|told| told.word == Word::Failed);
         if parcel.is_taken() || failed || held {
             return;
         }
@@ -250,7 +265,7 @@ impl Judge<'_> {
             }
         }
         let success = parcel.told.iter().any(|told| told.word == Word::Delivered);
-        if success && !parcel.is_taken() {
+        if success && !parcel.is_taken() && !parcel.shares {
             wrong.push("told that it arrived, and no next hop took it".to_owned());
         }
         // A receipt for every part of a delivery whose answers were heard must reach the origin.

@@ -126,7 +126,7 @@ connectors:
         } else {
             ("smsc-a", "smsc-a".to_owned())
         };
-        yaml.push_str(&self.plugins.yaml());
+        yaml.push_str(&self.plugins.yaml(self.scope.forks));
         yaml.push_str("routes:\n");
         if self.scope.border || self.scope.parts {
             self.border(&mut yaml);

@@ -76,6 +76,8 @@ pub(crate) struct Parcel {
     /// It has a word that a plugin refuses.
     pub(crate) refusable: bool,
     pub(crate) list: Option<List>,
+    /// The members of the list share one answer, which is about the list.
+    pub(crate) shares: bool,
     /// Its receipt waits for a report.
     pub(crate) reported: bool,
     /// Receipts and reports that the next hop sent for it and that the host took.
@@ -268,7 +270,7 @@ impl Facts {
         self.all().absences.iter().any(|absence| {
             absence.account == account
                 && absence.known <= from
-                && absence.until.is_none_or(|until| to <= until)
+                && absence.until.is_none_or(|until| to < until)
         })
     }
 
@@ -312,6 +314,7 @@ impl Parcel {
             told: Vec::new(),
             refusable: false,
             list: None,
+            shares: false,
             reported: false,
             receipts: Vec::new(),
         }

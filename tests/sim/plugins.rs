@@ -51,15 +51,16 @@ impl Plugins {
         }
     }
 
-    pub(crate) fn yaml(&self) -> String {
+    pub(crate) fn yaml(&self, forks: bool) -> String {
+        let each = if forks { "message" } else { "recipient" };
         let configs = [
             format!("words: [{STOP_WORD}]"),
             format!(
                 "headers: {{ X-Tidied: \"yes\" }}, replace: [{{ find: \"{UNTIDY}\", with: \"{TIDIED}\" }}]"
             ),
-            format!("lists: {{ {LIST}: [{}] }}", MEMBERS.join(", ")),
+            format!("lists: {{ {LIST}: [{}] }}, each: {each}", MEMBERS.join(", ")),
         ];
-        let grants = ["", "", ", grants: { recipients: { domain: list.sim } }"];
+        let grants = ["", "", ", grants: { recipients: { domain: list.sim }, fork: 2 }"];
         let mut yaml = String::new();
         for (((name, config), grants), present) in
             PLUGINS.iter().zip(configs).zip(grants).zip(self.present)

@@ -4,7 +4,7 @@
 /// The first of those bits.
 const SHIFT: u32 = 48;
 /// Worlds of every kind.
-const KINDS: u64 = 16;
+const KINDS: u64 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
@@ -14,6 +14,8 @@ pub(crate) struct Scope {
     pub(crate) accounts: bool,
     /// Plugins refuse, rewrite and split, and are swapped.
     pub(crate) plugins: bool,
+    /// Members of a list have messages of their own, and share one answer.
+    pub(crate) forks: bool,
     /// SMS come in parts and become mails.
     pub(crate) parts: bool,
 }
@@ -21,7 +23,8 @@ pub(crate) struct Scope {
 impl Scope {
     pub(crate) fn of(seed: u64) -> Self {
         let has = |bit: u32| seed >> (SHIFT + bit) & 1 != 0;
-        Self { border: has(0), accounts: has(1), plugins: has(2), parts: has(3) }
+        let (border, accounts, plugins) = (has(0), has(1), has(2));
+        Self { border, accounts, plugins, forks: has(3), parts: has(4) }
     }
 }
 

@@ -173,12 +173,14 @@ impl Mailer {
     fn list(&self, sender: &str, (session, place): (u64, usize), refusable: bool) -> Recipient {
         let key = |mailbox| list_key(sender, mailbox).unwrap();
         let (whole, members) = (key(LIST), MEMBERS.map(key).to_vec());
+        let forks = self.stage.scope.forks;
         let send = |key: &str, list| {
             let parcel = Parcel {
                 session,
                 place,
                 refusable,
                 list: Some(list),
+                shares: forks,
                 wants_failure: true,
                 ..Parcel::new(Kind::Mail, sender)
             };
