@@ -94,6 +94,7 @@ async fn parts_wait_across_a_restart_and_are_shown_meanwhile() {
     let waits = world.app().router.list(None, 10).unwrap();
     assert_eq!((waits.len(), waits[0].state), (1, "undecided"));
     assert!(waits[0].why.contains("part 1 of 3"), "{}", waits[0].why);
+    assert_eq!(world.app().router.parts_waiting(), 1);
     let shop = world.shop().await;
     for sequence in [2, 3] {
         assert_eq!(shop.submit(part("33712345678", sequence)).await.0, Status::ROK);

@@ -158,6 +158,9 @@ impl Gauges {
             "Receipts that wait for the answer to their submit",
             parked,
         )?;
+        let parts = u64::try_from(router.parts_waiting()).unwrap_or(u64::MAX);
+        let help = "Parts of concatenated SMS that wait for the others";
+        gauge(encoder, "parts_waiting", help, parts)?;
         gauge(encoder, "tasks", "Sessions, connections and loops that run", tasks)?;
         let help = "What came in and is accounted for nowhere; 0 is right";
         let difference = ConstGauge::new(router.ledger().difference);

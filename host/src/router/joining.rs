@@ -207,6 +207,12 @@ impl Router {
         }
     }
 
+    /// Parts of concatenated SMS that wait for the others.
+    #[must_use]
+    pub fn parts_waiting(&self) -> usize {
+        self.joining.sets.waiting()
+    }
+
     /// Forgets what went on without being joined.
     pub(super) fn sweep_joining(&self) {
         let within = self.generation().config.node.join_within;

@@ -110,6 +110,12 @@ impl Sets {
         }
     }
 
+    /// Parts that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().counts.values().sum()
+    }
+
     /// Messages that are complete, at most `max`.
     #[must_use]
     pub fn take_complete(&self, max: usize) -> Vec<Complete> {
@@ -212,7 +218,7 @@ mod tests {
         let _none = sets.add(&piece(1, 2, "x"), MessageId::from_u64(1));
         let at = MessageId::from_u64(1).time();
         sets.forget_before(at);
-        assert_eq!(sets.lock().open.len(), 1);
+        assert_eq!(sets.waiting(), 1);
         sets.forget_before(at.after(std::time::Duration::from_millis(1)));
         assert!(sets.lock().open.is_empty() && sets.lock().counts.is_empty());
     }
