@@ -199,6 +199,7 @@ impl Router {
         if held {
             let queued = match self.shelf.load(id) {
                 Ok(queued) => queued,
+                Err(error @ LoadError::Io(_)) => return Err(error.to_string()),
                 Err(error) if act == Act::Delete => remains(&entry, &error),
                 Err(error) => return Err(format!("{error}; only delete gives it up")),
             };

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use message::{Address, Content, Message, MessageId, Origin, Protocol, Recipient, Timestamp, Wish};
+use message::{Address, Content, Message, MessageId, Origin, Protocol, Timestamp};
 use spool::{Entry, ReadError};
 
 use super::Router;
+use super::accept::undecided;
 use super::acts::Claimed;
 use super::work::Work;
-use crate::delivery::{Answers, Cause, Delivery, HELD, Queued, STATE_HELD, Terms};
+use crate::delivery::{Answers, Cause, Delivery, HELD, Queued, STATE_HELD};
 use crate::observe::event::{Event, What};
 use crate::spooler::{LoadError, delivery_of, load_entry};
 
@@ -40,7 +41,7 @@ impl Router {
         }
         let batch = std::mem::take(&mut work.batch);
         if batch.is_empty() {
-            return;
+            return work.act(self);
         }
         match self.spool.commit(batch).await {
             Ok(_durable) => work.act(self),
@@ -52,9 +53,16 @@ impl Router {
     }
 
     fn hold_entry(&self, mut entry: Entry, work: &mut Work) {
-        let Err(error) = load_entry(&self.spool, &entry) else { return };
+        if entry.state == STATE_HELD {
+            return;
+        }
         let (id, now) = (MessageId::from_u64(entry.id), self.clock.now());
-        let why: Arc<str> = error.to_string().into();
+        let why = match load_entry(&self.spool, &entry) {
+            // It was only a bad moment: it goes back to where it waited.
+            Ok(queued) => return work.pushes.push((entry.target, queued)),
+            Err(LoadError::Io(_)) => return self.shelf.note_damaged(id),
+            Err(error) => in_words(&error),
+        };
         tracing::error!(
             event = "message.damaged",
             id = %id,
@@ -79,10 +87,10 @@ impl Router {
 
 /// What is known of a delivery without what cannot be read, for operators.
 pub(super) fn remains(entry: &Entry, error: &LoadError) -> Queued {
-    let mut delivery = delivery_of(entry).unwrap_or_else(|_| unknown(entry));
-    delivery.last = Some(Cause::ours("5.3.0", error.to_string()));
+    let id = MessageId::from_u64(entry.id);
+    let known = delivery_of(entry).ok();
     let message = Message {
-        id: delivery.body,
+        id: MessageId::from_u64(entry.body),
         parent: None,
         origin: Arc::new(Origin {
             door: Arc::from(""),
@@ -95,45 +103,35 @@ pub(super) fn remains(entry: &Entry, error: &LoadError) -> Queued {
             tls: false,
         }),
         sender: Address::null_sender(),
-        recipients: vec![delivery.recipient.clone()],
+        recipients: known.iter().map(|delivery| delivery.recipient.clone()).collect(),
         content: Content::Mail(Bytes::new()),
         envid: None,
         ret: None,
         smtputf8: false,
         eight_bit: false,
         meta: Default::default(),
-        received: delivery.message.time(),
+        received: known.as_ref().map_or(id, |delivery| delivery.message).time(),
         not_before: None,
-        expires: Timestamp::NEVER,
+        expires: Timestamp::from_ms(entry.expires_ms),
         priority: entry.priority,
         hops: 0,
     };
+    let mut delivery = known.unwrap_or_else(|| Delivery {
+        id,
+        message: id,
+        targets: vec![Arc::clone(&entry.target)],
+        answers: Answers::Copy,
+        due: Timestamp::from_ms(entry.due_ms),
+        ..undecided(&message, Arc::from(""), 0, Timestamp::from_ms(entry.due_ms))
+    });
+    delivery.last = Some(Cause::ours("5.3.0", in_words(error)));
     Queued { delivery, message: Arc::new(message) }
 }
 
-/// A delivery whose own record cannot be read.
-fn unknown(entry: &Entry) -> Delivery {
-    let id = MessageId::from_u64(entry.id);
-    Delivery {
-        id,
-        body: MessageId::from_u64(entry.body),
-        message: id,
-        recipient: Recipient::new(Address::mailbox(""), Wish::NOTHING),
-        known_as: None,
-        route: Arc::from(""),
-        targets: vec![Arc::clone(&entry.target)],
-        cursor: 0,
-        answers: Answers::Copy,
-        sms: None,
-        parts: None,
-        attempts: 0,
-        faults: 0,
-        due: Timestamp::from_ms(entry.due_ms),
-        expires: Timestamp::from_ms(entry.expires_ms),
-        priority: entry.priority,
-        account: Arc::clone(&entry.account),
-        doubtful: false,
-        last: None,
-        terms: Terms::default(),
+/// The entry is there: what is gone is its content.
+fn in_words(error: &LoadError) -> Arc<str> {
+    match error {
+        LoadError::Gone => "its content is not in the spool any more".into(),
+        error => error.to_string().into(),
     }
 }

@@ -400,10 +400,7 @@ impl Target {
     #[must_use]
     pub fn has_room(&self, max: usize, account: &str) -> bool {
         let tenth = max / 10;
-        let (len, is_light) = {
-            let queue = self.lock();
-            (queue.len(), queue.is_light(account, max))
-        };
+        let len = self.len();
         let was_full = self.full.load(Ordering::Relaxed);
         let is_full = len >= max - tenth * if was_full { 2 } else { 1 };
         if is_full != was_full && self.full.swap(is_full, Ordering::Relaxed) != is_full {
@@ -413,7 +410,7 @@ impl Target {
                 tracing::info!(event = "queue.room", target = &*self.name, len, max);
             }
         }
-        !is_full || (is_light && len < max)
+        !is_full || (len < max && self.lock().is_light(account, max))
     }
 
     /// Whether the last [`Target::has_room`] found none but for accounts that have little here.
