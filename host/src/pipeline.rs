@@ -255,6 +255,10 @@ impl Run<'_> {
         events: &mut Vec<Event>,
     ) -> Result<Option<Fate>, Decided> {
         let label = &slot.label;
+        if matches!(fault, Fault::Busy(_)) {
+            // The router's own back-pressure: neither the plugin nor the message has failed.
+            return Err(later(format!("plugin {} waits: {fault}", slot.config.name), false));
+        }
         tracing::warn!(
             event = "plugin.fault", plugin = &**label, id = %leg.message.id, error = %fault,
         );

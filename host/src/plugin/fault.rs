@@ -40,6 +40,10 @@ pub enum Fault {
     /// It could not be called.
     #[error("the plugin could not be called: {0}")]
     Unavailable(String),
+    /// The router had no room for the call. That is nobody's fault: the message waits undecided,
+    /// whatever `on_error` says.
+    #[error("the router is busy: {0}")]
+    Busy(String),
 }
 
 impl Fault {
@@ -56,6 +60,7 @@ impl Fault {
             Self::Unknown(_) => "unknown",
             Self::Output(_) => "output",
             Self::Unavailable(_) => "unavailable",
+            Self::Busy(_) => "busy",
         }
     }
 }

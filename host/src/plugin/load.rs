@@ -262,6 +262,10 @@ fn init_error(fault: &Fault) -> LoadError {
             format!("it does not take its configuration: {text}"),
             "correct the plugin's `config` in the YAML",
         ),
+        Fault::Busy(_) => (
+            format!("it was not tried: {fault}"),
+            "nothing is wrong with it: reload again when there is less traffic",
+        ),
         Fault::Trap { .. }
         | Fault::Timeout(_)
         | Fault::CpuBudget(_)

@@ -31,6 +31,13 @@ pub(super) async fn run(plugin: &Plugin, env: &Arc<dyn HostEnv>) -> Result<(), L
         let call = Call { message: &message, stage: Stage::Queue, run: 1, env: &quiet };
         match plugin.judge_with(&call, &keys).await {
             Ok(_) | Err(Fault::Error(_) | Fault::Denied(_)) => {}
+            Err(busy @ Fault::Busy(_)) => {
+                return Err(LoadError::new(
+                    LoadStep::SelfTest,
+                    format!("it was not tried: {busy}"),
+                    "nothing is wrong with it: reload again when there is less traffic",
+                ));
+            }
             Err(fault) => {
                 return Err(LoadError::new(
                     LoadStep::SelfTest,

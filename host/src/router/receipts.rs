@@ -13,7 +13,7 @@ use crate::delivery::Cause;
 use crate::intake::{Accepted, Proof, Refusal};
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
-use crate::plugin::{ReceiptCall, SeenReceipt};
+use crate::plugin::{Fault, ReceiptCall, SeenReceipt};
 use crate::receipt::answer::{About, Outcome};
 use crate::receipt::return_path::REPORTS;
 use crate::receipt::{DELIVERED, Entry, Keep, Match, Receipt, UNDELIVERABLE, UNKNOWN, report};
@@ -191,7 +191,7 @@ impl Router {
         match found {
             Match::Tell(entry, receipt) => {
                 work.events.push(about(&entry, known));
-                if !self.is_told(work, target, &entry, &receipt).await {
+                if !self.is_told(work, target, &entry, &receipt).await? {
                     return Ok(());
                 }
                 let outcome = outcome(target, &receipt, receipt.done.unwrap_or(now));
@@ -219,13 +219,16 @@ impl Router {
 
     /// Shows a receipt to the plugins that look at receipts: whether the origin is told of it. A
     /// fault passes it on.
+    ///
+    /// # Errors
+    /// The router has no room to ask a plugin: the peer shall send the receipt again.
     async fn is_told(
         &self,
         work: &mut Work,
         target: &Arc<str>,
         entry: &Entry,
         receipt: &Receipt,
-    ) -> bool {
+    ) -> anyhow::Result<bool> {
         let generation = self.generation();
         let seen = SeenReceipt {
             message: entry.message,
@@ -251,6 +254,9 @@ impl Router {
                     let (verdict, detail) = ("silence".into(), "the origin is not told".into());
                     What::Decided { plugin, verdict, detail, micros: 0 }
                 }
+                Some(Err(busy @ Fault::Busy(_))) => {
+                    anyhow::bail!("plugin {} waits: {busy}", slot.config.name)
+                }
                 Some(Err(fault)) => {
                     Metrics::add(&self.metrics.faults, &slot.config.name, 1);
                     let id = entry.message;
@@ -261,7 +267,7 @@ impl Router {
             let now = self.clock.now();
             work.events.push(Event::about(now, entry.delivery, entry.message, what));
         }
-        told
+        Ok(told)
     }
 }
 
