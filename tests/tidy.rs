@@ -123,6 +123,25 @@ fn pure_code_reads_no_clock_socket_file_or_environment() {
     });
 }
 
+/// `tests/fuzz` takes these files without the rest of the host, whose engine takes minutes to build.
+#[test]
+fn what_reads_a_configuration_or_a_module_needs_nothing_of_the_host() {
+    const READS_MODULES: [&str; 3] = ["fault.rs", "foreign.rs", "module.rs"];
+    check(|source, line| {
+        let (_, named) = line.split_once("crate::")?;
+        let module = source.path.strip_prefix("host/src/plugin/");
+        let known: &[&str] = if module.is_some_and(|file| READS_MODULES.contains(&file)) {
+            &[]
+        } else if source.path.starts_with("host/src/config/") && !source.is_test() {
+            &["config::", "tls::client(", "tls::server("]
+        } else {
+            return None;
+        };
+        let alone = known.iter().any(|name| named.starts_with(name));
+        (!alone).then(|| format!("crate::{named} is not there for tests/fuzz"))
+    });
+}
+
 #[test]
 fn only_commands_write_to_standard_output() {
     check(|source, line| {
@@ -204,8 +223,11 @@ fn each_promise_names_tests_that_are_there() {
     let mut held = std::collections::BTreeMap::new();
     for line in promises.lines() {
         if let Some(title) = line.strip_prefix("## ") {
+            // Only the promises have numbers.
             section = title;
-            held.insert(section, 0);
+            if title.starts_with(|first: char| first.is_ascii_digit()) {
+                held.insert(section, 0);
+            }
         } else if let Some(item) = line.strip_prefix("* `") {
             let (path, rest) = item.split_once('`').unwrap();
             let name = rest.trim_start_matches([':', ' ']).trim_matches('`');

@@ -1,10 +1,12 @@
-//! What a newcomer and CI run: `cargo xtask test|demo|plugins|interop|bench|soak`.
+//! What a newcomer and CI run: `cargo xtask test|demo|plugins|interop|bench|fuzz|soak`.
 //!
 //! It knows the host only as a binary, so that it compiles in seconds.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a person")]
 
+mod advisories;
 mod bench;
 mod demo;
+mod fuzz;
 mod interop;
 mod overload;
 mod plugins;
@@ -21,6 +23,8 @@ cargo xtask plugins           builds all plugins for wasm32 into target/plugins
 cargo xtask interop           the router beside mail and SMS software of others
 cargo xtask bench [--short]   messages a second, processor time, latencies, where the time goes
 cargo xtask bench --peers     the same beside Postfix and Kannel, and a plugin swapped under load
+cargo xtask fuzz [TARGET] [--for 60s]   random input for all that reads what a stranger wrote
+cargo xtask fuzz TARGET --input FILE    one input again
 cargo xtask soak [ROUNDS]     kills the router under load, again and again
 cargo xtask soak overload [--short]   gives it more than it can carry
 cargo xtask soak storage [CUTS]  cuts the power of the spool's disk, again and again
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         }
         ["interop"] => interop::run(),
         ["bench", words @ ..] => bench::run(words),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["soak"] => soak::run("10"),
         ["soak", "overload"] => overload::run(overload::Size::WHOLE),
         ["soak", "overload", "--short"] => overload::run(overload::Size::SHORT),

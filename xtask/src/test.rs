@@ -2,16 +2,21 @@
 
 use anyhow::{Context, Result};
 
-use crate::plugins;
 use crate::process::{self, cargo, found, now, root};
+use crate::{advisories, fuzz, plugins};
 
-/// Runs the stages in order and stops at the first that fails.
+/// Runs the stages in order and stops at the first that fails. What this machine has no tools for is
+/// skipped by name, and counted at the end.
 ///
 /// # Errors
 /// If a stage fails; it is named.
 pub(crate) fn run() -> Result<()> {
     let started = now();
+    let mut skipped = Vec::new();
     stage("format", || process::run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    stage("advisories, as copied", advisories::check_copy)?;
+    let database = advisories::missing();
+    stage_unless(database, "advisories", advisories::check_database, &mut skipped)?;
     stage("clippy", || {
         process::run(&mut cargo(&[
             "clippy",
@@ -28,8 +33,27 @@ pub(crate) fn run() -> Result<()> {
     })?;
     stage("plugins", || plugins::build().map(drop))?;
     stage("plugin tests", || process::run(cargo(&["test"]).current_dir(root().join("plugins"))))?;
+    stage_unless(fuzz::missing(), "fuzz", fuzz::sample, &mut skipped)?;
     stage("tests", tests)?;
-    println!("all stages passed in {} s", (now() - started).as_secs());
+    let named = if skipped.is_empty() { String::new() } else { skipped.join(", ") + ": " };
+    println!(
+        "all stages passed in {} s; {named}{} skipped",
+        (now() - started).as_secs(),
+        skipped.len()
+    );
+    Ok(())
+}
+
+/// Runs a stage, or says why this machine cannot.
+fn stage_unless(
+    missing: Option<&str>,
+    name: &'static str,
+    work: impl FnOnce() -> Result<()>,
+    skipped: &mut Vec<&'static str>,
+) -> Result<()> {
+    let Some(why) = missing else { return stage(name, work) };
+    println!("==> {name} SKIPPED: {why}");
+    skipped.push(name);
     Ok(())
 }
 
