@@ -133,7 +133,7 @@ fn what_reads_a_configuration_or_a_module_needs_nothing_of_the_host() {
         let known: &[&str] = if module.is_some_and(|file| READS_MODULES.contains(&file)) {
             &[]
         } else if source.path.starts_with("host/src/config/") && !source.is_test() {
-            &["config::", "tls::client(", "tls::server("]
+            &["config::", "config)", "tls::client(", "tls::server("]
         } else {
             return None;
         };
