@@ -12,6 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
 use crate::config::{ClientTls, ServerTls};
+use crate::platform::file;
 
 /// Where systems keep the authorities that they trust; the first that is there counts.
 const SYSTEM_AUTHORITIES: &[&str] = &[
@@ -20,6 +21,10 @@ const SYSTEM_AUTHORITIES: &[&str] = &[
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// The largest file of certificates or keys that is read, in octets; those of systems have less than 1
+/// MiB.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// TLS files that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +109,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|error| problem(file, error))?.collect();
+    let pem = read(file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|error| problem(file, error))?;
     if certificates.is_empty() {
         return Err(problem(file, "there is no certificate in it"));
@@ -114,7 +119,11 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| problem(file, error))
+    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| problem(file, error))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    file::read(file, FILE_BYTES_MAX).map_err(|error| problem(file, error))
 }
 
 fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {

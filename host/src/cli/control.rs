@@ -15,6 +15,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::{EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, complain};
+use crate::config::FILE_BYTES_MAX;
+use crate::platform::file;
 
 /// Octets of an answer at most.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -118,7 +120,7 @@ impl Place {
         if let Some(socket) = &self.socket {
             return socket.clone();
         }
-        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
+        let text = file::read_text(&self.config, FILE_BYTES_MAX).unwrap_or_default();
         let folder = self.config.parent().unwrap_or(Path::new(""));
         folder.join(socket_in(&text).unwrap_or_else(|| PathBuf::from("wirepost.sock")))
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::route::RouteOptions;
 use super::scalar::Name;
 use super::table::Table;
 use super::yaml::{self, FILE_BYTES_MAX, Node, Place, Value};
+use crate::platform::file::{self, FileError, Regular};
 
 /// What a check may look at beyond the YAML.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,14 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Its text.
     pub text: Arc<str>,
+}
+
+/// A text that was read, and what the file that it came from says of its readers.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: Arc<str>,
+    /// Everybody on the machine may read it.
+    pub(super) world_readable: bool,
 }
 
 /// A file with YAML in it.
@@ -124,6 +133,8 @@ impl Kindred {
     }
 }
 
+/// The permission bit that lets everybody on the machine read a file.
+const READABLE_BY_OTHERS: u32 = 0o004;
 /// Findings of one check at most; a file that is wrong everywhere need not say so a million times.
 const NOTES_MAX: usize = 1000;
 
@@ -209,11 +220,7 @@ impl Check {
     /// Reads a file and its YAML; mistakes are noted.
     pub(super) fn read_yaml(&mut self, path: &Path, asked_at: Option<Place>) -> Option<Node> {
         match self.read_source(path, FILE_BYTES_MAX) {
-            Ok(text) => {
-                // What was kept is in a file of our own.
-                let world_readable = self.kept.is_none() && is_world_readable(path);
-                self.parse_yaml(path, &text, world_readable)
-            }
+            Ok(Text { text, world_readable }) => self.parse_yaml(path, &text, world_readable),
             Err(problem) => {
                 let place = asked_at.unwrap_or_else(|| self.whole_file(path));
                 self.error(place, format!("cannot read {}: {problem}", path.display()));
@@ -259,21 +266,25 @@ impl Check {
     }
 
     /// Reads a secret that the configuration names; nothing of it is kept.
-    pub(super) fn read_secret(&mut self, path: &Path, octets_max: u64) -> Result<String, String> {
+    pub(super) fn read_secret(&mut self, path: &Path, octets_max: u64) -> Result<Text, String> {
         self.files.push(path.to_path_buf());
         read_file(path, octets_max)
     }
 
     /// Reads YAML or a table, which may be kept.
-    pub(super) fn read_source(&mut self, path: &Path, octets_max: u64) -> Result<Arc<str>, String> {
+    pub(super) fn read_source(&mut self, path: &Path, octets_max: u64) -> Result<Text, String> {
         self.files.push(path.to_path_buf());
         let key = absolute(path);
-        let text: Arc<str> = match &self.kept {
-            Some(kept) => kept.get(&key).cloned().ok_or("it was not kept")?,
-            None => read_file(path, octets_max)?.into(),
+        let read = match &self.kept {
+            Some(kept) => {
+                let text = kept.get(&key).cloned().ok_or("it was not kept")?;
+                // What was kept is in a file of our own.
+                Text { text, world_readable: false }
+            }
+            None => read_file(path, octets_max)?,
         };
-        self.sources_read.push(SourceFile { path: key, text: Arc::clone(&text) });
-        Ok(text)
+        self.sources_read.push(SourceFile { path: key, text: Arc::clone(&read.text) });
+        Ok(read)
     }
 
     /// The files of a folder, in no order.
@@ -420,20 +431,17 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_error| path.to_path_buf())
 }
 
-fn read_file(path: &Path, octets_max: u64) -> Result<String, String> {
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    let read = file.take(octets_max + 1).read_to_string(&mut text);
-    let octets = read.map_err(|error| error.to_string())?;
-    if u64::try_from(octets).is_ok_and(|octets| octets <= octets_max) {
-        Ok(text)
-    } else {
-        Err(format!("it is larger than {}", super::scalar::spell_size(octets_max)))
-    }
-}
-
-/// Whether everybody on the machine may read the file.
-pub(super) fn is_world_readable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+fn read_file(path: &Path, octets_max: u64) -> Result<Text, String> {
+    let read = || {
+        let file = Regular::open(path)?;
+        let world_readable = file.metadata().mode() & READABLE_BY_OTHERS != 0;
+        let text = file::text(file.read(octets_max)?)?.into();
+        Ok(Text { text, world_readable })
+    };
+    read().map_err(|error| match error {
+        FileError::TooLarge(octets_max) => {
+            format!("it is larger than {}", super::scalar::spell_size(octets_max))
+        }
+        FileError::Io(_) | FileError::Kind(_) => error.to_string(),
+    })
 }

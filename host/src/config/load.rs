@@ -12,13 +12,14 @@ use super::finding::{Finding, Severity};
 use super::keys::{Key, Schema};
 use super::scalar::Name;
 use super::section::Section;
-use super::yaml::{Node as Yaml, Place};
+use super::yaml::{FILE_BYTES_MAX, Node as Yaml, Place};
 use super::{
     Account, Action, AddressPattern, AdminConfig, BindType, Bounces, Condition, Config, Connector,
     ConnectorKind, Domains, JournalConfig, Listener, ListenerKind, LogConfig, Lookup, MailReceipt,
     Node, Plugins, Retry, RouteConfig, SpoolConfig, SpoolPlace, Table, account, case, connector,
     domains, listener, lookup, plugin, retry, route, server, table,
 };
+use crate::platform::file;
 
 /// What came of reading a configuration.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ pub fn load_kept(main: &Path, kept: Vec<SourceFile>, options: CheckOptions) -> L
 /// read, and what cannot be read is as if it were left out.
 #[must_use]
 pub fn spool_place(main: &Path) -> SpoolPlace {
-    let text = std::fs::read_to_string(main).unwrap_or_default();
+    let text = file::read_text(main, FILE_BYTES_MAX).unwrap_or_default();
     let mut check = Check::new(main, CheckOptions { environment: false });
     let root = check.parse_yaml(main, &top_block(&text, "spool"), false);
     let root = root.filter(|root| root.entries().is_some());

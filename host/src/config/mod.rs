@@ -70,6 +70,7 @@ pub use server::{
     SpoolPlace,
 };
 pub use table::{Prices, Table};
+pub use yaml::FILE_BYTES_MAX;
 
 /// A checked configuration. Maps are ordered by name, lists as written.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,6 @@
 //! Passwords and tokens: `{ env: NAME }`, `{ file: PATH }`, or written into the file itself.
 
-use super::check::{Check, is_world_readable};
+use super::check::{Check, Text};
 use super::keys::{Kind, Schema, key};
 use super::scalar::Secret;
 use super::section::Section;
@@ -46,15 +46,15 @@ pub(super) fn read(check: &mut Check, node: &Node, path: &str) -> Option<Secret>
             if !check.options.environment {
                 return Some(Secret::new(""));
             }
-            let text = match check.read_secret(&file, OCTETS_MAX) {
-                Ok(text) => text,
+            let Text { text, world_readable } = match check.read_secret(&file, OCTETS_MAX) {
+                Ok(read) => read,
                 Err(problem) => {
                     let file = file.display();
                     check.error(node.place, format!("{path}: cannot read {file}: {problem}"));
                     return None;
                 }
             };
-            if is_world_readable(&file) {
+            if world_readable {
                 let file = file.display();
                 check.warning(
                     node.place,

@@ -153,7 +153,7 @@ fn read_file(check: &mut Check, section: &Section<'_>) -> Vec<(Box<str>, Arc<str
     let place = section.opt("file").map_or(section.place, |node| node.place);
     let at = section.at("file");
     let text = match check.read_source(&path, FILE_OCTETS_MAX) {
-        Ok(text) => text,
+        Ok(read) => read.text,
         Err(problem) => {
             check.error(place, format!("{at}: cannot read {}: {problem}", path.display()));
             return Vec::new();

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Budget, Spanned};
 
 /// The largest file that is read, in octets.
-pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
+pub const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Nodes in one file; a route has about fifteen.
 const NODES_MAX: usize = 20_000_000;
 /// How deep lists and maps may nest.

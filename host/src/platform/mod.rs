@@ -2,10 +2,12 @@
 
 pub mod machine;
 pub mod clock;
+pub mod file;
 pub mod leap;
 pub mod memory;
 pub mod supervisor;
 pub mod tasks;
+pub mod user;
 pub mod net;
 pub mod signal;
 pub mod watch;
