@@ -22,6 +22,7 @@ pub mod sms;
 pub mod dsn;
 pub mod crash;
 pub mod plugins;
+pub mod hostile;
 pub mod traffic;
 
 pub use esme::Esme;

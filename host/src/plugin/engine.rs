@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::features;
+
 /// How often a running guest is asked to let others run; also the grain of processor budgets.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 /// How often the ticker looks whether a call runs while none does: a call's first tick may come so
@@ -126,6 +128,7 @@ fn tick(ticker: &Ticker, engine: &EngineWeak) {
 
 fn config(pool_memory_bytes: Option<usize>) -> Config {
     let mut config = Config::new();
+    features::apply(&mut config);
     config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
     // A plugin is compiled beside the traffic: one processor is enough, and its thread ends with it.
     config.parallel_compilation(false);

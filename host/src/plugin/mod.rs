@@ -8,6 +8,7 @@ mod judgement;
 mod env;
 mod fault;
 mod module;
+mod features;
 mod foreign;
 mod load;
 mod loaded;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{Encoding, Parser, Payload, Validator};
 
 use super::fault::{LoadError, LoadStep};
+use super::features;
 use super::foreign::foreign_name;
 
 /// Octets of a module; larger ones are refused unread.
@@ -224,18 +225,33 @@ fn validate(octets: &[u8]) -> Result<(), LoadError> {
             "copy the file again; a file that is still being written is read once it is complete",
         ))
     };
-    let features = WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL;
-    let validated =
-        guarded(|| Validator::new_with_features(features).validate_all(octets).map(|_types| ()));
-    match validated {
+    let validate =
+        || Validator::new_with_features(features::ALLOWED).validate_all(octets).map(|_types| ());
+    match guarded(validate) {
         Ok(Ok(())) => Ok(()),
-        // Some of its texts have several lines; a log record has one.
         Ok(Err(error)) => {
-            let words: Vec<_> = error.to_string().split_whitespace().map(str::to_owned).collect();
-            refuse(format!("this is not a WebAssembly module: {}", words.join(" ")))
+            let text = in_one_line(&error);
+            match error.missing_wasm_feature() {
+                Some(proposal) => Err(LoadError::new(
+                    LoadStep::Validate,
+                    format!(
+                        "it uses the proposal `{}`, which plugins do not have: {text}",
+                        features::name_of(proposal)
+                    ),
+                    "build it for wasm32-unknown-unknown without that target feature; \
+                     docs/PLUGINS.md lists those that a plugin may use",
+                )),
+                None => refuse(format!("this is not a WebAssembly module: {text}")),
+            }
         }
         Err(panic) => refuse(format!("this is not a WebAssembly module: {panic}")),
     }
+}
+
+/// Some of the validator's texts have several lines; a log record has one.
+fn in_one_line(error: &wasmparser::Error) -> String {
+    let words: Vec<_> = error.to_string().split_whitespace().map(str::to_owned).collect();
+    words.join(" ")
 }
 
 fn outline(octets: &[u8]) -> Result<Outline, LoadError> {
@@ -302,7 +318,7 @@ fn componentize(octets: &[u8]) -> Result<Bytes, LoadError> {
         wit_component::ComponentEncoder::default()
             .validate(true)
             .module(octets)
-            .and_then(wit_component::ComponentEncoder::encode)
+            .and_then(|mut encoder| encoder.encode())
     });
     let reason = match encoded {
         Ok(Ok(component)) => return Ok(component.into()),

@@ -3,6 +3,7 @@
 mod damage;
 mod effects;
 mod faults;
+mod released;
 mod keys;
 mod speed;
 
