@@ -23,8 +23,16 @@ pub const HELD: &str = "@held";
 /// The route of what an operator released before it had any: it is decided again, for its one
 /// recipient, and nothing holds it any more.
 pub const RELEASED: &str = "@released";
+/// What begins the route of what waits for a decision about its one recipient, or is held by one: the
+/// name of the plugin that spoke last follows.
+const AFTER: &str = "@after/";
+/// The same, once an operator released it.
+const RELEASED_AFTER: &str = "@released/";
 /// The route of a part of a concatenated SMS that waits for the others.
 pub const JOINING: &str = "@joining";
+
+/// Before an undecided message is looked at again for the first time; it doubles with each look.
+pub const AGAIN_MIN: Duration = Duration::from_millis(500);
 
 /// One recipient of one leg. This is what the spool keeps as opaque bytes; its index columns repeat
 /// target, state, due time, priority, account and expiry.
@@ -84,7 +92,48 @@ pub struct Terms {
     pub shared: Option<Box<Shared>>,
 }
 
+/// What is decided when an undecided delivery is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again<'a> {
+    /// All of the message as it came, by all plugins.
+    Whole,
+    /// The recipient of the delivery alone.
+    Recipient {
+        /// By the plugins after this one; none are all of them.
+        after: Option<&'a str>,
+        /// An operator sent it on: nothing holds it any more.
+        released: bool,
+    },
+}
+
+/// The route of what is decided again, for its one recipient, by the plugins after this one.
+#[must_use]
+pub fn route_after(plugin: Option<&str>) -> Arc<str> {
+    plugin.map_or_else(|| Arc::from(""), |plugin| format!("{AFTER}{plugin}").into())
+}
+
 impl Delivery {
+    /// What is decided when it is looked at again while it is undecided.
+    #[must_use]
+    pub fn again(&self) -> Again<'_> {
+        let one = |after, released| Again::Recipient { after, released };
+        match (self.route.strip_prefix(AFTER), self.route.strip_prefix(RELEASED_AFTER)) {
+            (Some(plugin), _) => one(Some(plugin), false),
+            (None, Some(plugin)) => one(Some(plugin), true),
+            (None, None) if *self.route == *RELEASED => one(None, true),
+            (None, None) => Again::Whole,
+        }
+    }
+
+    /// The route that it has once an operator released it from a hold before it had any.
+    #[must_use]
+    pub fn route_released(&self) -> Arc<str> {
+        match self.route.strip_prefix(AFTER) {
+            Some(plugin) => format!("{RELEASED_AFTER}{plugin}").into(),
+            None => Arc::from(RELEASED),
+        }
+    }
+
     /// The target it goes to next.
     #[must_use]
     pub fn target(&self) -> Option<&Arc<str>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use message::{Message, MessageId, Timestamp};
 
-use crate::config::{OnError, Reply};
+use crate::config::{Name, OnError, Reply};
 use crate::delivery::Answers;
 use crate::generation::{Generation, PluginSlot};
 use crate::observe::event::{Event, What};
@@ -24,12 +24,22 @@ pub const LEGS_MAX: usize = 256;
 /// A message, or a fork of it, that has passed the plugins.
 #[derive(Debug)]
 pub struct Leg {
-    /// The message as the plugins left it.
+    /// The message as the plugins left it; a fork that is put off is as its plugin emitted it.
     pub message: Arc<Message>,
     /// Whether its outcome concerns the origin.
     pub answers: Answers,
     /// What happens to it.
     pub fate: Fate,
+    /// The plugin that spoke last. Whoever decides about the leg again asks those after it.
+    pub after: Option<Name>,
+}
+
+impl Leg {
+    /// A message that no plugin has seen.
+    #[must_use]
+    pub const fn by_tables(message: Arc<Message>, answers: Answers) -> Self {
+        Self { message, answers, fate: Fate::Tables, after: None }
+    }
 }
 
 /// What the plugins decided for a leg.
@@ -111,41 +121,115 @@ impl std::fmt::Debug for Run<'_> {
     }
 }
 
+/// Where a message begins its way through the plugins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// Whether its outcome concerns the origin.
+    pub answers: Answers,
+    /// The plugin that spoke last; none if none has.
+    pub after: Option<&'a str>,
+    /// Whether forks may have a part in the answer to the origin.
+    pub shares: bool,
+}
+
+impl Begin<'_> {
+    /// A message as it came.
+    pub const MESSAGE: Self = Self { answers: Answers::Origin, after: None, shares: true };
+}
+
 /// A leg on its way through the plugins.
 struct Travelling {
     message: Arc<Message>,
     answers: Answers,
     /// Index of the plugin that is next.
     next: usize,
-    /// The last route a plugin chose.
-    chosen: Option<(Vec<Arc<str>>, Arc<str>)>,
+    /// What a plugin said of it so far.
+    said: Said,
+    /// The plugin that spoke last.
+    last: Option<Name>,
+    /// A fork as its plugin emitted it, and that plugin.
+    born: Option<(Arc<Message>, Name)>,
+}
+
+/// What plugins have said of a leg that goes on.
+#[derive(Debug)]
+enum Said {
+    /// Nothing: the route tables decide unless a later plugin does.
+    Nothing,
+    /// These targets, chosen by the named plugin.
+    Targets(Vec<Arc<str>>, Arc<str>),
+    /// This happens to it; no later plugin sees it.
+    Fate(Fate),
+}
+
+impl Travelling {
+    /// The fate that a plugin gave it, if one did.
+    fn take_fate(&mut self) -> Option<Fate> {
+        match std::mem::replace(&mut self.said, Said::Nothing) {
+            Said::Fate(fate) => Some(fate),
+            said => {
+                self.said = said;
+                None
+            }
+        }
+    }
+
+    /// Its fate. A fork that is put off is decided again as it was when it was born: plugins between
+    /// may have changed it and will do so again.
+    fn arrive(self, fate: Fate) -> Leg {
+        let (message, after) = match (&fate, self.born) {
+            (Fate::Defer(..), Some((message, plugin))) => (message, Some(plugin)),
+            (_, _) => (self.message, self.last),
+        };
+        Leg { message, answers: self.answers, fate, after }
+    }
 }
 
 impl Run<'_> {
-    /// Runs the plugins over `message`. What they did goes into `events`.
-    pub async fn decide(&self, message: Arc<Message>, events: &mut Vec<Event>) -> Decided {
+    /// Runs the plugins over `message`. What they did goes into `events`. The first leg is the message
+    /// itself.
+    pub async fn decide(
+        &self,
+        message: Arc<Message>,
+        begin: Begin<'_>,
+        events: &mut Vec<Event>,
+    ) -> Decided {
         let mut writes = Writes::default();
         let mut legs = Vec::new();
-        let mut travelling =
-            vec![Travelling { message, answers: Answers::Origin, next: 0, chosen: None }];
+        let (next, last) = self.place_after(begin.after);
+        let (answers, said, born) = (begin.answers, Said::Nothing, None);
+        let mut travelling = vec![Travelling { message, answers, next, said, last, born }];
         while let Some(mut leg) = travelling.pop() {
-            let at = legs.len();
-            match self.travel(&mut leg, &mut travelling, &mut writes, events).await {
-                Ok(fate) => {
-                    let refused = matches!(fate, Fate::Reject(_) | Fate::Defer(..));
-                    legs.push(Leg { message: leg.message, answers: leg.answers, fate });
-                    if at == 0 && refused {
-                        // Forks die with their parent's refusal, and so do its writes.
-                        return Decided::Legs(legs, Writes::default());
-                    }
-                }
+            let before = (travelling.len(), writes.kv.len(), writes.claims.len());
+            let fate = match self.travel(&mut leg, &mut travelling, &mut writes, events).await {
+                Ok(fate) => fate,
                 Err(later) => return later,
+            };
+            if matches!(fate, Fate::Reject(_) | Fate::Defer(..)) {
+                // Its forks die with a leg that is refused, and so do the keys written over it.
+                travelling.truncate(before.0);
+                writes.kv.truncate(before.1);
+                writes.claims.truncate(before.2);
             }
+            legs.push(leg.arrive(fate));
             if legs.len() + travelling.len() > LEGS_MAX {
                 return later(format!("plugins made more than {LEGS_MAX} legs of it"), true);
             }
         }
+        if !begin.shares {
+            let forks = legs.iter_mut().skip(1);
+            forks.for_each(|fork| fork.answers = Answers::Copy);
+        }
         Decided::Legs(legs, writes)
+    }
+
+    /// Where the plugins after this one begin. If it runs no more, nobody knows which have spoken: all
+    /// of them do.
+    fn place_after(&self, plugin: Option<&str>) -> (usize, Option<Name>) {
+        let slots = &self.generation.plugins;
+        let at = plugin.and_then(|name| slots.iter().position(|slot| *slot.config.name == *name));
+        let last = at.and_then(|at| slots.get(at)).map(|slot| Arc::clone(&slot.config.name));
+        (at.map_or(0, |at| at + 1), last)
     }
 
     /// One leg through its remaining plugins; forks join `travelling`.
@@ -156,11 +240,15 @@ impl Run<'_> {
         writes: &mut Writes,
         events: &mut Vec<Event>,
     ) -> Result<Fate, Decided> {
+        if let Some(fate) = leg.take_fate() {
+            return Ok(fate);
+        }
         while let Some(slot) = self.generation.plugins.get(leg.next) {
             leg.next += 1;
             if !slot.runs_at(&leg.message.origin.door) {
                 continue;
             }
+            leg.last = Some(Arc::clone(&slot.config.name));
             let call =
                 Call { message: &leg.message, stage: self.stage, run: self.run, env: self.env };
             let judgement = match slot.plugin.judge(call).await {
@@ -174,17 +262,19 @@ impl Run<'_> {
                 let name = &slot.config.name;
                 return Err(later(format!("plugin {name} waits for the look-up {what}"), false));
             }
-            if let Some(fate) = self.obey(slot, leg, judgement, (travelling, writes), events) {
+            self.obey(slot, leg, judgement, (travelling, writes), events);
+            if let Some(fate) = leg.take_fate() {
                 return Ok(fate);
             }
         }
-        Ok(match leg.chosen.take() {
-            Some((targets, plugin)) => Fate::Targets(targets, plugin),
-            None => Fate::Tables,
+        Ok(match std::mem::replace(&mut leg.said, Said::Nothing) {
+            Said::Targets(targets, plugin) => Fate::Targets(targets, plugin),
+            Said::Fate(fate) => fate,
+            Said::Nothing => Fate::Tables,
         })
     }
 
-    /// Takes over what a plugin returned; a fate ends the leg's travel.
+    /// Takes over what a plugin returned.
     fn obey(
         &self,
         slot: &PluginSlot,
@@ -192,7 +282,7 @@ impl Run<'_> {
         judgement: Judgement,
         (travelling, writes): (&mut Vec<Travelling>, &mut Writes),
         events: &mut Vec<Event>,
-    ) -> Option<Fate> {
+    ) {
         let name = Arc::clone(&slot.label);
         events.push(self.decided(leg, &name, &judgement));
         if let Some(edited) = judgement.message {
@@ -204,46 +294,51 @@ impl Run<'_> {
             let mut message = Arc::unwrap_or_clone(fork.message);
             message.parent = Some(leg.message.id);
             message.id = (self.new_id)();
+            let message = Arc::new(message);
+            let plugin = Arc::clone(&slot.config.name);
             let mut born = Travelling {
-                message: Arc::new(message),
+                message: Arc::clone(&message),
                 answers: match fork.answers {
                     plugin::Answers::Copy => Answers::Copy,
                     plugin::Answers::Share => Answers::Share,
                 },
                 next: leg.next,
-                chosen: None,
+                said: Said::Nothing,
+                last: Some(Arc::clone(&plugin)),
+                born: Some((message, plugin)),
             };
-            if let Verdict::Route(targets) = fork.verdict {
-                born.chosen = Some((targets, Arc::clone(&name)));
-            } else if matches!(fork.verdict, Verdict::Accept) {
-                born.next = self.generation.plugins.len();
+            if !matches!(fork.verdict, Verdict::Next) {
+                events.push(self.emitted(leg, &born, &name, &fork.verdict));
             }
+            self.listen(&mut born, fork.verdict, &name);
             travelling.push(born);
         }
-        match judgement.verdict {
-            Verdict::Next => None,
+        self.listen(leg, judgement.verdict, &name);
+    }
+
+    /// What a plugin says of a leg: of the message that it was asked about, or of a fork that it made.
+    fn listen(&self, leg: &mut Travelling, verdict: Verdict, plugin: &Arc<str>) {
+        leg.said = match verdict {
+            Verdict::Next => return,
             Verdict::Accept => {
                 leg.next = self.generation.plugins.len();
-                None
+                return;
             }
-            Verdict::Route(targets) => {
-                leg.chosen = Some((targets, name));
-                None
-            }
+            Verdict::Route(targets) => Said::Targets(targets, Arc::clone(plugin)),
             Verdict::Reject(reply) => {
-                Some(Fate::Reject(filled(reply, 554, "5.7.1", 0x45, "Message rejected")))
+                Said::Fate(Fate::Reject(filled(reply, 554, "5.7.1", 0x45, "Message rejected")))
             }
-            Verdict::Defer(reply, hint) => Some(Fate::Defer(
+            Verdict::Defer(reply, hint) => Said::Fate(Fate::Defer(
                 filled(reply, 451, "4.7.1", 0x58, "Try again later"),
                 hint.unwrap_or(Duration::ZERO),
             )),
-            Verdict::Drop(reason) => Some(Fate::Drop(reason)),
-            Verdict::Hold(reason) => Some(Fate::Hold(reason)),
+            Verdict::Drop(reason) => Said::Fate(Fate::Drop(reason)),
+            Verdict::Hold(reason) => Said::Fate(Fate::Hold(reason)),
             Verdict::Wait(what) => {
-                let words = format!("plugin {name} waits for the look-up {what}");
-                Some(Fate::Defer(reply(451, "4.3.0", 0x58, &words), Duration::ZERO))
+                let words = format!("plugin {plugin} waits for the look-up {what}");
+                Said::Fate(Fate::Defer(reply(451, "4.3.0", 0x58, &words), Duration::ZERO))
             }
-        }
+        };
     }
 
     /// What a fault means: a fate, the next plugin (none), or later.
@@ -303,6 +398,25 @@ impl Run<'_> {
             micros,
         };
         Event::new(self.now, leg.message.id, what)
+    }
+}
+
+/// What stands in the journal of a verdict about a fork.
+impl Run<'_> {
+    fn emitted(
+        &self,
+        parent: &Travelling,
+        fork: &Travelling,
+        plugin: &Arc<str>,
+        verdict: &Verdict,
+    ) -> Event {
+        let (verdict, detail) = describe(verdict);
+        let detail =
+            if detail.is_empty() { "a fork".to_owned() } else { format!("a fork: {detail}") };
+        let plugin = Arc::clone(plugin);
+        let what =
+            What::Decided { plugin, verdict: verdict.into(), detail: detail.into(), micros: 0 };
+        Event::about(self.now, fork.message.id, parent.message.id, what)
     }
 }
 

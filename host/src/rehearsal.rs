@@ -231,6 +231,11 @@ impl Rehearsal {
             let to = Some(Arc::clone(&delivery.recipient.address.value));
             became.push(Became::refused(Outcome::Held, to, why.unwrap_or_default()));
         }
+        for (delivery, _message) in plan.later {
+            let why = delivery.last.as_ref().map(|cause| Arc::clone(&cause.text));
+            let to = Some(Arc::clone(&delivery.recipient.address.value));
+            became.push(Became::refused(Outcome::Undecided, to, why.unwrap_or_default()));
+        }
         for refused in plan.refused {
             let refusal = Refusal::from_reply(&refused.reply, !refused.temporary);
             became.push(Became::by(&refusal, Some(refused.about.recipient.address.value)));

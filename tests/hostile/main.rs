@@ -1,6 +1,8 @@
-//! What somebody puts into the router's way on purpose or by mistake, and what it does to anything
-//! else: nothing.
+//! Hostile modules, peers and files beside clean traffic: nobody but their author has to suffer.
+//!
+//! Each file is one kind. What took traffic down once stays here, with its siblings.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod files;
 mod engine;
+mod forks;

@@ -1,13 +1,16 @@
 //! From legs to what must be written: deliveries, what is held, what is owed, or a refusal. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use message::{Address, Content, Message, MessageId, Protocol, Recipient, Short, Timestamp};
 
 use crate::config::{DropAnswer, MailReceipt, Reply, RouteConfig, RouteOptions};
 use crate::conversation::{Spoken, spoken};
 use crate::convert;
-use crate::delivery::{Answers, Cause, Delivery, HELD, KnownAs, Terms};
+use crate::delivery::{
+    AGAIN_MIN, Answers, Cause, DECIDER, Delivery, HELD, KnownAs, Terms, route_after,
+};
 use crate::generation::{Generation, TargetKind};
 use crate::observe::event::{Event, What};
 use crate::pipeline::{Fate, Leg, reply};
@@ -25,6 +28,8 @@ pub struct Plan {
     pub deliveries: Vec<(Delivery, Arc<Message>)>,
     /// What waits for an operator.
     pub held: Vec<(Delivery, Arc<Message>)>,
+    /// Forks that are decided again later.
+    pub later: Vec<(Delivery, Arc<Message>)>,
     /// Outcomes that the origin may want to hear of at once.
     pub outcomes: Vec<(About, Outcome)>,
     /// What is remembered so that an SMS that answers finds the mail's sender.
@@ -86,10 +91,13 @@ impl Planner<'_> {
     pub fn plan(&self, (origin, as_it_came): (MessageId, &Message), legs: &[Leg]) -> Plan {
         let mut plan = Plan::default();
         let mut shares = Shares::new(as_it_came, legs);
-        for leg in legs {
+        // What was born of a released message is not what an operator released.
+        let of_forks = Planner { may_hold: true, ..*self };
+        for (at, leg) in legs.iter().enumerate() {
+            let planner = if at == 0 { self } else { &of_forks };
             for recipient in &leg.message.recipients {
                 let before = plan.counts();
-                self.recipient(&mut plan, origin, leg, recipient);
+                planner.recipient(&mut plan, origin, leg, recipient);
                 if let Some(shares) = shares.as_mut().filter(|_| leg.answers != Answers::Copy) {
                     shares.deal(&mut plan, before, recipient);
                 }
@@ -112,15 +120,35 @@ impl Planner<'_> {
             Fate::Reject(reply) => {
                 self.refuse(plan, (origin, leg), recipient, (reply.clone(), false));
             }
-            Fate::Defer(reply, _) => {
+            Fate::Defer(reply, _) if leg.answers == Answers::Origin => {
                 self.refuse(plan, (origin, leg), recipient, (reply.clone(), true));
             }
+            // Nobody comes again with a fork: we do.
+            Fate::Defer(reply, hint) => self.put_off(plan, origin, leg, recipient, (reply, *hint)),
             Fate::Drop(reason) => self.drop_it(plan, origin, leg, reason),
             Fate::Hold(reason) if self.may_hold => {
                 self.hold(plan, origin, leg, recipient, reason);
             }
             Fate::Hold(_) => self.by_tables(plan, origin, leg, recipient),
         }
+    }
+
+    /// Plans another decision about a fork, by the plugins after the one that made it.
+    fn put_off(
+        &self,
+        plan: &mut Plan,
+        origin: MessageId,
+        leg: &Leg,
+        recipient: &Recipient,
+        (reply, hint): (&Reply, Duration),
+    ) {
+        let mut delivery = self.blank(origin, leg, recipient, &[Arc::from(DECIDER)]);
+        delivery.route = route_after(leg.after.as_deref());
+        (delivery.attempts, delivery.due) = (1, self.now.after(hint.max(AGAIN_MIN)));
+        delivery.last = Some(Cause::ours("4.3.0", Arc::clone(&reply.text)));
+        let what = What::Undecided { reason: Arc::clone(&reply.text) };
+        plan.events.push(Event::about(self.now, delivery.id, origin, what));
+        plan.later.push((delivery, Arc::clone(&leg.message)));
     }
 
     fn by_tables(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, recipient: &Recipient) {
@@ -356,6 +384,7 @@ impl Planner<'_> {
         reason: &Arc<str>,
     ) {
         let mut delivery = self.blank(origin, leg, recipient, &[Arc::from(HELD)]);
+        delivery.route = route_after(leg.after.as_deref());
         delivery.expires = self.now.after(self.generation.config.spool.held_ttl);
         delivery.last = Some(Cause::ours("4.7.0", Arc::clone(reason)));
         let what = What::Held { reason: Arc::clone(reason) };
@@ -372,7 +401,7 @@ impl Planner<'_> {
     ) {
         if leg.answers == Answers::Copy {
             let to = &recipient.address;
-            let reason = format!("a copy for {to} that nothing takes: {}", reply.text);
+            let reason = format!("a copy for {to} that was refused: {}", reply.text);
             let what = What::Dropped { reason: reason.into() };
             plan.events.push(Event::about(self.now, leg.message.id, origin, what));
             plan.lost += 1;
@@ -393,7 +422,7 @@ impl Plan {
     /// Recipients of all legs together, whatever becomes of them.
     #[must_use]
     pub fn units(&self) -> usize {
-        let here = self.deliveries.len() + self.held.len();
+        let here = self.deliveries.len() + self.held.len() + self.later.len();
         here + self.refused.len() + self.dropped + self.lost
     }
 
@@ -403,6 +432,7 @@ impl Plan {
         !self.refused.is_empty()
             && self.deliveries.is_empty()
             && self.held.is_empty()
+            && self.later.is_empty()
             && self.dropped == 0
     }
 
@@ -483,7 +513,7 @@ routes:
             text: "Hi".into(),
         };
         let message = Arc::new(specimen(&generation().config, &wanted, NOW).unwrap());
-        Leg { message, answers, fate: Fate::Tables }
+        Leg { message, answers, fate: Fate::Tables, after: None }
     }
 
     /// Plans legs with every target up and room everywhere.

@@ -3,7 +3,7 @@
 use message::{Message, Recipient};
 
 use super::Plan;
-use crate::delivery::Answers;
+use crate::delivery::{Answers, Delivery};
 use crate::pipeline::{Fate, Leg};
 use crate::receipt::share::Shared;
 
@@ -21,6 +21,7 @@ pub(super) struct Shares<'a> {
 pub(super) struct Counts {
     deliveries: usize,
     held: usize,
+    later: usize,
     outcomes: usize,
     refused: usize,
 }
@@ -30,6 +31,7 @@ impl Plan {
         Counts {
             deliveries: self.deliveries.len(),
             held: self.held.len(),
+            later: self.later.len(),
             outcomes: self.outcomes.len(),
             refused: self.refused.len(),
         }
@@ -39,13 +41,41 @@ impl Plan {
     fn shares_since(&mut self, before: Counts) -> impl Iterator<Item = &mut Option<Box<Shared>>> {
         let deliveries = self.deliveries.iter_mut().skip(before.deliveries);
         let held = self.held.iter_mut().skip(before.held);
+        let later = self.later.iter_mut().skip(before.later);
         let outcomes = self.outcomes.iter_mut().skip(before.outcomes);
         let refused = self.refused.iter_mut().skip(before.refused);
         deliveries
             .chain(held)
+            .chain(later)
             .map(|(delivery, _)| &mut delivery.terms.shared)
             .chain(outcomes.map(|(about, _)| &mut about.shared))
             .chain(refused.map(|refused| &mut refused.about.shared))
+    }
+}
+
+impl Plan {
+    /// What was planned for the one recipient of a delivery has the part in an answer that the delivery
+    /// had. Where a plugin made several recipients of it, the first has it.
+    pub fn inherit(&mut self, old: &Delivery) {
+        if old.answers == Answers::Origin && old.terms.shared.is_none() {
+            return;
+        }
+        let waiting = self.deliveries.iter_mut().chain(&mut self.held).chain(&mut self.later);
+        let waiting = waiting.map(|(it, _)| (&mut it.answers, &mut it.terms.shared));
+        let outcomes = self.outcomes.iter_mut().map(|(about, _)| about);
+        let told = outcomes.chain(self.refused.iter_mut().map(|refused| &mut refused.about));
+        let told = told.map(|about| (&mut about.answers, &mut about.shared));
+        let mut parts = 0;
+        for (answers, shared) in
+            waiting.chain(told).filter(|(answers, _)| **answers != Answers::Copy)
+        {
+            if parts == 0 {
+                shared.clone_from(&old.terms.shared);
+            } else {
+                (*answers, *shared) = (Answers::Copy, None);
+            }
+            parts += 1;
+        }
     }
 }
 
@@ -89,7 +119,7 @@ impl<'a> Shares<'a> {
 
     /// Everybody learns how many shares there are. One alone is the answer itself.
     pub(super) fn conclude(self, plan: &mut Plan) {
-        let none = Counts { deliveries: 0, held: 0, outcomes: 0, refused: 0 };
+        let none = Counts { deliveries: 0, held: 0, later: 0, outcomes: 0, refused: 0 };
         for place in plan.shares_since(none) {
             let dealt = place.as_ref().and_then(|it| self.dealt.get(usize::from(it.index)));
             let of = dealt.copied().unwrap_or(0);

@@ -9,13 +9,13 @@ use message::{Address, Message, MessageId, Origin, Recipient, Timestamp};
 use super::Router;
 use super::work::Work;
 use crate::config::{ListenerKind, Resolved};
-use crate::delivery::{Answers, Cause, DECIDER, Delivery, STATE_UNDECIDED, Terms};
+use crate::delivery::{AGAIN_MIN, Answers, Cause, DECIDER, Delivery, STATE_UNDECIDED, Terms};
 use crate::generation::Generation;
 use crate::intake::{Accepted, Draft, Outcome, Proof, Refusal};
 use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
-use crate::pipeline::{Decided, Fate, Leg, Run, Writes, reply};
+use crate::pipeline::{Begin, Decided, Leg, Run, Writes, reply};
 use crate::plan::{Plan, Planner, no_route, queue_full};
 use crate::plugin::Stage;
 use crate::receipt::REJECTED;
@@ -247,7 +247,8 @@ impl Router {
         within: Duration,
     ) -> (Fated, Vec<Event>) {
         let mut events = Vec::new();
-        let deciding = self.decide(generation, message, (Stage::Door, 1), &mut events);
+        let how = (Stage::Door, 1, Begin::MESSAGE);
+        let deciding = self.decide(generation, message, how, &mut events);
         match tokio::time::timeout(within, deciding).await {
             Ok(Decided::Later { reason, fault }) => (Fated::Undecided(reason, fault), events),
             Ok(Decided::Legs(legs, writes)) => {
@@ -266,8 +267,7 @@ impl Router {
         generation: &Arc<Generation>,
         message: &Arc<Message>,
     ) -> (Fated, Vec<Event>) {
-        let leg =
-            Leg { message: Arc::clone(message), answers: Answers::Origin, fate: Fate::Tables };
+        let leg = Leg::by_tables(Arc::clone(message), Answers::Origin);
         (self.planned(generation, message, &[leg], Writes::default()), Vec::new())
     }
 
@@ -343,7 +343,7 @@ impl Router {
         &self,
         generation: &Generation,
         message: &Arc<Message>,
-        (stage, run): (Stage, u32),
+        (stage, run, begin): (Stage, u32, Begin<'_>),
         events: &mut Vec<Event>,
     ) -> Decided {
         let run = Run {
@@ -355,7 +355,7 @@ impl Router {
             new_id: &|| self.next_id(),
         };
         let before = events.len();
-        let decided = run.decide(Arc::clone(message), events).await;
+        let decided = run.decide(Arc::clone(message), begin, events).await;
         for event in events.iter().skip(before) {
             if let What::Fault { plugin, .. } = &event.what {
                 let name = plugin.split_once('@').map_or(&**plugin, |(name, _hash)| name);
@@ -397,7 +397,7 @@ pub(super) fn undecided(
         parts: None,
         attempts: 1,
         faults,
-        due: now.after(super::decider::AGAIN_MIN),
+        due: now.after(AGAIN_MIN),
         expires: message.expires,
         priority: message.priority,
         account: Arc::clone(&message.origin.account),

@@ -12,7 +12,7 @@ use super::damaged::remains;
 use super::mandate::Mandate;
 use super::settling::state_at;
 use super::work::{Work, concerned};
-use crate::delivery::{Cause, DECIDER, HELD, Queued, RELEASED, STATE_HELD, STATE_UNDECIDED};
+use crate::delivery::{Cause, DECIDER, HELD, Queued, STATE_HELD, STATE_UNDECIDED};
 use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::receipt::answer::Outcome;
@@ -272,14 +272,14 @@ impl Router {
         Ok(work)
     }
 
-    /// A held message goes on: to its targets, or through the pipeline again if it has none. The holds
-    /// that it met before do not count again.
+    /// A held message goes on: to its targets, or if it has none through the rest of the pipeline: the
+    /// plugins that have spoken do not speak again, and no hold counts any more.
     fn released(&self, queued: &Queued, work: &mut Work) -> Result<(), RecordError> {
         let now = self.clock.now();
         let mut delivery = queued.delivery.clone();
         if delivery.targets.first().is_none_or(|name| &**name == HELD) {
             delivery.targets = vec![Arc::from(DECIDER)];
-            delivery.route = Arc::from(RELEASED);
+            delivery.route = delivery.route_released();
         }
         (delivery.faults, delivery.due) = (0, now);
         delivery.expires = queued.message.expires.min(now.after(RELEASED_FOR));

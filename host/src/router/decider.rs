@@ -8,25 +8,37 @@ use message::{Content, Message, Protocol, Timestamp};
 use super::Router;
 use super::work::Work;
 use crate::delivery::{
-    Cause, DECIDER, HELD, Queued, RELEASED, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
+    AGAIN_MIN, Again, Answers, Cause, DECIDER, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED,
+    STATE_UNDECIDED,
 };
 use crate::generation::Generation;
 use crate::ledger;
 use crate::lookup::Lookups;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
-use crate::pipeline::{Decided, Fate, Leg, Writes};
+use crate::pipeline::{Begin, Decided, Fate, Leg, Writes};
 use crate::plugin::Stage;
 use crate::settle::is_begun;
 
-/// Before the first look; it doubles with each run up to [`AGAIN_MAX`].
-pub(super) const AGAIN_MIN: Duration = Duration::from_millis(500);
 /// The longest wait between looks.
 pub(super) const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Faults of plugins over one message after which it is held.
 const FAULTS_MAX: u8 = 3;
 /// Messages looked at in one go.
 const AT_ONCE: usize = 8;
+
+/// Where an undecided delivery begins its way through the plugins. What has a part in an answer
+/// already has no further parts to give away.
+fn begin(delivery: &Delivery) -> Begin<'_> {
+    match delivery.again() {
+        Again::Whole => Begin { answers: delivery.answers, ..Begin::MESSAGE },
+        Again::Recipient { after, .. } => Begin {
+            answers: delivery.answers,
+            after,
+            shares: delivery.answers == Answers::Origin && delivery.terms.shared.is_none(),
+        },
+    }
+}
 
 impl Router {
     /// Looks at undecided messages until the router stops.
@@ -99,7 +111,8 @@ impl Router {
         let run = queued.delivery.attempts.saturating_add(1);
         let message = self.undecided_message(queued);
         let mut events = Vec::new();
-        let decided = self.decide(generation, &message, (Stage::Queue, run), &mut events).await;
+        let how = (Stage::Queue, run, begin(&queued.delivery));
+        let decided = self.decide(generation, &message, how, &mut events).await;
         work.events.extend(events);
         match decided {
             Decided::Legs(legs, writes) => {
@@ -118,10 +131,10 @@ impl Router {
         }
     }
 
-    /// What the pipeline looks at: the message, or what of it an operator released. That is a message
-    /// of its own, since the other recipients may be on their way.
+    /// What the pipeline looks at: the message, or what of it is decided alone. That is a message of its
+    /// own, since the other recipients may be on their way.
     fn undecided_message(&self, queued: &Queued) -> Arc<Message> {
-        if *queued.delivery.route != *RELEASED || queued.message.recipients.len() == 1 {
+        if queued.delivery.again() == Again::Whole || queued.message.recipients.len() == 1 {
             return Arc::clone(&queued.message);
         }
         let mut message = (*queued.message).clone();
@@ -181,7 +194,7 @@ impl Router {
             }
         }
         message.recipients = vec![recipient];
-        let leg = Leg { message: Arc::new(message), answers: old.answers, fate: Fate::Tables };
+        let leg = Leg::by_tables(Arc::new(message), old.answers);
         let origin = (old.message, &*leg.message);
         let mut plan = self.plan(generation, origin, std::slice::from_ref(&leg));
         if plan.is_refusal() {
@@ -247,10 +260,17 @@ impl Router {
     ) -> Result<(), message::record::RecordError> {
         let origin = (queued.delivery.message, &*queued.message);
         let door = &queued.message.origin.door;
-        let (plan, came) = if *queued.delivery.route == *RELEASED {
-            (self.plan_released(generation, origin, legs), 1)
-        } else {
-            (self.plan(generation, origin, legs), queued.message.recipients.len())
+        let (plan, came) = match queued.delivery.again() {
+            Again::Whole => (self.plan(generation, origin, legs), queued.message.recipients.len()),
+            Again::Recipient { released, .. } => {
+                let mut plan = if released {
+                    self.plan_released(generation, origin, legs)
+                } else {
+                    self.plan(generation, origin, legs)
+                };
+                plan.inherit(&queued.delivery);
+                (plan, 1)
+            }
         };
         // It was one while nobody knew what would become of it.
         let more = u64::try_from(came.saturating_sub(1)).unwrap_or(u64::MAX);

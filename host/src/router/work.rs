@@ -14,7 +14,8 @@ use super::joining::{self, each_part};
 use super::known::Asked;
 use crate::conversation::Spoken;
 use crate::delivery::{
-    Answers, DECIDER, Delivery, HELD, Queued, RELEASED, STATE_HELD, STATE_SCHEDULED, Terms,
+    Again, Answers, DECIDER, Delivery, HELD, Queued, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED,
+    Terms,
 };
 use crate::ledger;
 use crate::observe::event::{Event, What};
@@ -97,6 +98,10 @@ impl Work {
         for (delivery, message) in plan.held {
             Metrics::add(&router.metrics.held, &message.origin.door, 1);
             self.put(delivery, &message, (STATE_HELD, Arc::from(HELD)))?;
+        }
+        for (delivery, message) in plan.later {
+            Metrics::add(&router.metrics.undecided, &message.origin.door, 1);
+            self.put(delivery, &message, (STATE_UNDECIDED, Arc::from(DECIDER)))?;
         }
         for Spoken { key, conversation, until } in plan.spoken {
             self.batch.put_key(key, encode(&conversation)?, until.as_ms());
@@ -282,7 +287,7 @@ impl Work {
 /// Whom the end of a delivery concerns: its recipient, or all of the message while it is undecided.
 pub(super) fn concerned(queued: &Queued) -> Vec<About> {
     let undecided = queued.delivery.targets.first().is_some_and(|name| &**name == DECIDER);
-    if !undecided || *queued.delivery.route == *RELEASED {
+    if !undecided || queued.delivery.again() != Again::Whole {
         return vec![About::queued(queued)];
     }
     let Queued { delivery, message } = queued;
