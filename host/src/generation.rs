@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConnectorKind, Name, PluginConfig};
 use crate::pipeline::Judge;
-use crate::plugin::HostEnv;
+use crate::plugin::{Breaker, HostEnv};
 use crate::route::RouteTable;
 
 /// One version of everything that decides about messages.
@@ -50,6 +50,8 @@ pub struct PluginSlot {
     pub label: Arc<str>,
     /// SHA-256 of the module's file.
     pub sha256: [u8; 32],
+    /// Spares it messages that make it fail. It lives as long as these bytes and settings run.
+    pub breaker: Arc<Breaker>,
 }
 
 impl PluginSlot {

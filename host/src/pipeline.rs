@@ -14,10 +14,12 @@ use crate::delivery::Answers;
 use crate::generation::{Generation, PluginSlot};
 use crate::observe::event::{Event, What};
 use crate::plugin::{
-    self, Call, Claims, Fault, HostEnv, Judgement, KvWrite, ReceiptCall, ReceiptJudgement, Stage,
-    Verdict,
+    self, Call, Change, Claims, Fault, HostEnv, Judgement, KvWrite, ReceiptCall, ReceiptJudgement,
+    Sender, Stage, Turn, Verdict,
 };
 
+/// What stands in the journal instead of a verdict where a plugin did not look at a message.
+pub const PAUSED: &str = "paused";
 /// Legs of one message at most; more is a fault of the plugin that made them.
 pub const LEGS_MAX: usize = 256;
 
@@ -65,12 +67,18 @@ pub enum Decided {
     /// All plugins have spoken. The first leg is the message itself.
     Legs(Vec<Leg>, Writes),
     /// Not now: the original message is looked at again later.
-    Later {
-        /// Why.
-        reason: Arc<str>,
-        /// Whether a plugin failed, which counts towards the hold.
-        fault: bool,
-    },
+    Later(Later),
+}
+
+/// Why a message is looked at again, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// Why.
+    pub reason: Arc<str>,
+    /// Whether a plugin failed, which counts towards the hold.
+    pub fault: bool,
+    /// Not before so long; zero leaves it to the decider.
+    pub wait: Duration,
 }
 
 /// What plugins wrote to their keys while they looked at one message.
@@ -249,9 +257,23 @@ impl Run<'_> {
                 continue;
             }
             leg.last = Some(Arc::clone(&slot.config.name));
+            let sender = || Sender::of(&leg.message.origin, &leg.message.sender);
+            let turn = slot.breaker.admit(sender, self.now);
+            if turn != Turn::Runs {
+                return self.spare(slot, leg, turn, events);
+            }
             let call =
                 Call { message: &leg.message, stage: self.stage, run: self.run, env: self.env };
-            let judgement = match slot.plugin.judge(call).await {
+            let judged = slot.plugin.judge(call).await;
+            let change = match &judged {
+                Ok(_judgement) => slot.breaker.clean(sender, self.now),
+                Err(Fault::Busy(_)) => None,
+                Err(_fault) => slot.breaker.fault(sender(), self.now),
+            };
+            if let Some(change) = change {
+                tell(slot, &change);
+            }
+            let judgement = match judged {
                 Ok(judgement) => judgement,
                 Err(fault) => match self.fault(slot, leg, &fault, events)? {
                     Some(fate) => return Ok(fate),
@@ -341,6 +363,33 @@ impl Run<'_> {
         };
     }
 
+    /// What becomes of a message that a plugin does not look at now: it waits undecided, or its peer
+    /// comes again. Nothing is let through, refused for good or held unseen.
+    fn spare(
+        &self,
+        slot: &PluginSlot,
+        leg: &Travelling,
+        turn: Turn,
+        events: &mut Vec<Event>,
+    ) -> Result<Fate, Decided> {
+        let name = &slot.config.name;
+        let (wait, why) = match turn {
+            Turn::Runs => (Duration::ZERO, "it runs"),
+            Turn::SenderWaits(wait) => (wait, "messages of this sender made it fail"),
+            Turn::AllWait(wait) => (wait, "it failed for all of the last senders"),
+        };
+        let reason: Arc<str> = format!("plugin {name} is paused: {why}").into();
+        let plugin = Arc::clone(&slot.label);
+        let (verdict, detail) = (PAUSED.into(), why.into());
+        let what = What::Decided { plugin, verdict, detail, micros: 0 };
+        events.push(Event::new(self.now, leg.message.id, what));
+        if slot.config.on_error == OnError::Refuse && self.stage == Stage::Door {
+            let reply = reply(451, "4.3.0", 0x08, "Temporary failure, try again later");
+            return Ok(Fate::Defer(reply, wait));
+        }
+        Err(Decided::Later(Later { reason, fault: false, wait }))
+    }
+
     /// What a fault means: a fate, the next plugin (none), or later.
     fn fault(
         &self,
@@ -420,6 +469,33 @@ impl Run<'_> {
     }
 }
 
+/// Says in the log what a breaker does from now on.
+fn tell(slot: &PluginSlot, change: &Change) {
+    let plugin = &*slot.label;
+    match change {
+        Change::SenderPaused(sender, wait) => tracing::warn!(
+            event = "plugin.paused",
+            plugin,
+            party = &**sender.party(),
+            seconds = wait.as_secs(),
+            "messages of one sender make it fail: they wait undecided",
+        ),
+        Change::SenderResumed(sender) => tracing::info!(
+            event = "plugin.resumed",
+            plugin,
+            party = &**sender.party(),
+            "it looks at the sender's messages again",
+        ),
+        Change::Opened(wait) => tracing::error!(
+            event = "plugin.opened",
+            plugin,
+            seconds = wait.as_secs(),
+            "it fails for several senders and serves none: all messages wait undecided",
+        ),
+        Change::Closed => tracing::warn!(event = "plugin.closed", plugin, "it serves again"),
+    }
+}
+
 /// A reply of our own.
 #[must_use]
 pub fn reply(smtp_code: u16, enhanced: &str, smpp_status: u32, text: &str) -> Reply {
@@ -437,7 +513,7 @@ fn filled(given: plugin::Reply, code: u16, enhanced: &str, status: u32, text: &s
 }
 
 fn later(reason: String, fault: bool) -> Decided {
-    Decided::Later { reason: reason.into(), fault }
+    Decided::Later(Later { reason: reason.into(), fault, wait: Duration::ZERO })
 }
 
 fn describe(verdict: &Verdict) -> (&'static str, String) {

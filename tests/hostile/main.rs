@@ -6,3 +6,4 @@
 mod files;
 mod engine;
 mod forks;
+mod breaker;

@@ -42,7 +42,11 @@ impl World {
 
     /// Starts a router with this configuration and a clock that the test may set.
     pub async fn start_with_clock(config: &str, clock: Clock) -> Self {
-        let folder = folder(config);
+        Self::start_in_with_clock(folder(config), clock).await
+    }
+
+    /// Starts a router in a folder that has what it needs, with a clock that the test may set.
+    pub async fn start_in_with_clock(folder: TempDir, clock: Clock) -> Self {
         let options = Options::new(folder.path().join("wirepost.yaml"));
         let app = App::start(&options, clock).await;
         let app = app.unwrap_or_else(|error| panic!("{}", explain(&error)));

@@ -11,7 +11,9 @@ use serde::Serialize;
 use super::Shared;
 use crate::config::{Config, ConnectorKind, ListenerKind};
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
+use crate::generation::Generation;
 use crate::platform::memory::resident_bytes;
+use crate::plugin::Standing;
 use crate::reload::Report;
 use crate::router::{Router, Watermark};
 use crate::target::Target;
@@ -38,6 +40,8 @@ pub(super) struct Status {
     plugins_stale: BTreeMap<Arc<str>, Arc<str>>,
     /// By file: why one that was dropped into the plugin folder does not run.
     plugins_refused: BTreeMap<Arc<str>, Arc<str>>,
+    /// By plugin: which messages wait since they made it fail.
+    plugins_paused: BTreeMap<Arc<str>, String>,
     /// Files of the plugin folder that nothing uses.
     plugins_unused: Vec<Arc<str>>,
     spool: SpoolStatus,
@@ -146,6 +150,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         config_stale: generation.health.config.clone(),
         plugins_stale: generation.health.stale.clone(),
         plugins_refused: generation.health.refused.clone(),
+        plugins_paused: paused(&generation, router.clock.now()),
         plugins_unused: crate::reload::unused(config),
         spool: spool(shared),
         journal: JournalStatus {
@@ -157,6 +162,23 @@ pub(super) fn status(shared: &Shared) -> Status {
         memory_bytes: resident_bytes(),
         reload: shared.reload.last(),
     }
+}
+
+/// What the breakers of the plugins let wait.
+fn paused(generation: &Generation, now: Timestamp) -> BTreeMap<Arc<str>, String> {
+    let standing = generation.plugins.iter().map(|slot| (slot, slot.breaker.standing(now)));
+    let paused = standing.filter_map(|(slot, Standing { senders, open_until })| {
+        let why = match (open_until, senders) {
+            (Some(until), _) => {
+                format!("it fails for all senders; all messages wait until {until}")
+            }
+            (None, 0) => return None,
+            (None, 1) => "the messages of one sender wait, since they make it fail".to_owned(),
+            (None, _) => format!("the messages of {senders} senders wait, since they make it fail"),
+        };
+        Some((Arc::clone(&slot.config.name), why))
+    });
+    paused.collect()
 }
 
 fn why_not_accepting(router: &Router) -> Option<String> {

@@ -93,6 +93,7 @@ fn health(status: &Value) -> String {
     for (list, what) in [
         ("plugins_stale", "RUNS WITH ITS LAST GOOD BYTES"),
         ("plugins_refused", "WAS REFUSED AND DOES NOT RUN"),
+        ("plugins_paused", "IS PAUSED"),
     ] {
         let entries = status.get(list).and_then(Value::as_object).into_iter().flatten();
         for (name, why) in entries {

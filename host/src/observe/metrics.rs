@@ -45,6 +45,8 @@ pub struct Metrics {
     pub receipts_unmatched: ByName,
     /// Faults of plugins, by plugin.
     pub faults: ByName,
+    /// Messages that a plugin did not look at while its breaker was open, by plugin.
+    pub paused: ByName,
     /// Messages made by us: receipts and bounces, by target.
     pub born: ByName,
     /// Reloads that were taken.
@@ -63,7 +65,7 @@ impl Metrics {
 
     /// Registers all counters.
     pub fn register(&self, registry: &mut Registry) {
-        let families: [(&str, &str, &ByName); 14] = [
+        let families: [(&str, &str, &ByName); 15] = [
             ("accepted", "Messages taken, by door", &self.accepted),
             ("refused", "Messages refused, by door", &self.refused),
             ("undecided", "Messages taken before plugins decided, by door", &self.undecided),
@@ -77,6 +79,7 @@ impl Metrics {
             ("receipts", "Receipts that came, by target", &self.receipts),
             ("receipts_unmatched", "Receipts for unknown ids, by target", &self.receipts_unmatched),
             ("plugin_faults", "Faults of plugins, by plugin", &self.faults),
+            ("plugin_paused", "Messages put off while a plugin is paused, by plugin", &self.paused),
             ("born", "Receipts and bounces made, by target", &self.born),
         ];
         for (name, help, family) in families {

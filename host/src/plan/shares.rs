@@ -65,16 +65,13 @@ impl Plan {
         let outcomes = self.outcomes.iter_mut().map(|(about, _)| about);
         let told = outcomes.chain(self.refused.iter_mut().map(|refused| &mut refused.about));
         let told = told.map(|about| (&mut about.answers, &mut about.shared));
-        let mut parts = 0;
-        for (answers, shared) in
-            waiting.chain(told).filter(|(answers, _)| **answers != Answers::Copy)
-        {
-            if parts == 0 {
+        let parts = waiting.chain(told).filter(|(answers, _)| **answers != Answers::Copy);
+        for (at, (answers, shared)) in parts.enumerate() {
+            if at == 0 {
                 shared.clone_from(&old.terms.shared);
             } else {
                 (*answers, *shared) = (Answers::Copy, None);
             }
-            parts += 1;
         }
     }
 }

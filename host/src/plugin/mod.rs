@@ -19,12 +19,14 @@ mod session;
 mod host_calls;
 mod translate;
 mod verdict;
+mod breaker;
 mod kv;
 mod quota;
 mod limits;
 mod engine;
 mod bindings;
 
+pub use breaker::{Breaker, Change, Sender, Standing, Turn};
 pub use env::{
     Ask, HostEnv, KvFound, KvUnavailable, KvUsage, LogLevel, LogLine, LookupAnswer, LookupError,
     Metric, TargetState,

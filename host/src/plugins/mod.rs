@@ -227,8 +227,13 @@ impl PluginSet {
     ) -> Result<PluginSlot, LoadError> {
         let plugin = self.host.load(config, bytes.clone(), env).await?;
         let label = format!("{}@{}", config.name, plugin.short_hash()).into();
-        let slot =
-            PluginSlot { config: Arc::clone(config), sha256: *plugin.sha256(), label, plugin };
+        let slot = PluginSlot {
+            config: Arc::clone(config),
+            sha256: *plugin.sha256(),
+            label,
+            plugin,
+            breaker: Arc::default(),
+        };
         self.write("its bytes", move |last_good| last_good.put(&bytes)).await;
         Ok(slot)
     }

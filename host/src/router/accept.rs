@@ -15,7 +15,7 @@ use crate::intake::{Accepted, Draft, Outcome, Proof, Refusal};
 use crate::ledger;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
-use crate::pipeline::{Begin, Decided, Leg, Run, Writes, reply};
+use crate::pipeline::{Begin, Decided, Later, Leg, PAUSED, Run, Writes, reply};
 use crate::plan::{Plan, Planner, no_route, queue_full};
 use crate::plugin::Stage;
 use crate::receipt::REJECTED;
@@ -31,7 +31,7 @@ const CONNECTOR_PATIENCE: Duration = Duration::from_millis(250);
 pub(super) enum Fated {
     Refused(Refusal),
     Planned(Plan, Writes),
-    Undecided(Arc<str>, bool),
+    Undecided(Later),
     /// A part that waits for the others of its message.
     Part(Part),
     /// A part that waits here already.
@@ -211,7 +211,7 @@ impl Router {
                 work.put_kv(writes.kv);
                 work.claims.extend(writes.claims);
             }
-            Fated::Undecided(reason, fault) => {
+            Fated::Undecided(Later { reason, fault, wait }) => {
                 Metrics::add(&self.metrics.undecided, &message.origin.door, 1);
                 work.events.push(accepted(message, generation, now));
                 work.events.push(Event::new(
@@ -220,7 +220,8 @@ impl Router {
                     What::Undecided { reason: Arc::clone(&reason) },
                 ));
                 work.batch.count(ledger::ACCEPTED, &message.origin.door, 1);
-                let delivery = undecided(message, reason, u8::from(fault), now);
+                let mut delivery = undecided(message, reason, u8::from(fault), now);
+                delivery.due = delivery.due.max(now.after(wait));
                 work.put(delivery, message, (STATE_UNDECIDED, Arc::from(DECIDER)))?;
             }
             Fated::Part(part) => {
@@ -250,13 +251,14 @@ impl Router {
         let how = (Stage::Door, 1, Begin::MESSAGE);
         let deciding = self.decide(generation, message, how, &mut events);
         match tokio::time::timeout(within, deciding).await {
-            Ok(Decided::Later { reason, fault }) => (Fated::Undecided(reason, fault), events),
+            Ok(Decided::Later(later)) => (Fated::Undecided(later), events),
             Ok(Decided::Legs(legs, writes)) => {
                 (self.planned(generation, message, &legs, writes), events)
             }
             Err(_late) => {
-                let reason = format!("plugins took longer than {within:?} at the door");
-                (Fated::Undecided(reason.into(), false), Vec::new())
+                let reason = format!("plugins took longer than {within:?} at the door").into();
+                let later = Later { reason, fault: false, wait: Duration::ZERO };
+                (Fated::Undecided(later), Vec::new())
             }
         }
     }
@@ -357,10 +359,15 @@ impl Router {
         let before = events.len();
         let decided = run.decide(Arc::clone(message), begin, events).await;
         for event in events.iter().skip(before) {
-            if let What::Fault { plugin, .. } = &event.what {
-                let name = plugin.split_once('@').map_or(&**plugin, |(name, _hash)| name);
-                Metrics::add(&self.metrics.faults, &Arc::from(name), 1);
-            }
+            let (family, plugin) = match &event.what {
+                What::Fault { plugin, .. } => (&self.metrics.faults, plugin),
+                What::Decided { plugin, verdict, .. } if &**verdict == PAUSED => {
+                    (&self.metrics.paused, plugin)
+                }
+                _ => continue,
+            };
+            let name = plugin.split_once('@').map_or(&**plugin, |(name, _hash)| name);
+            Metrics::add(family, &Arc::from(name), 1);
         }
         decided
     }

@@ -16,7 +16,7 @@ use crate::ledger;
 use crate::lookup::Lookups;
 use crate::observe::event::{Event, What};
 use crate::observe::metrics::Metrics;
-use crate::pipeline::{Begin, Decided, Fate, Leg, Writes};
+use crate::pipeline::{Begin, Decided, Fate, Later, Leg, Writes};
 use crate::plugin::Stage;
 use crate::settle::is_begun;
 
@@ -125,8 +125,8 @@ impl Router {
                     None => self.take_up(generation, queued, work, &legs, writes),
                 }
             }
-            Decided::Later { reason, fault } => {
-                self.later(queued, work, reason, (fault, Duration::ZERO))
+            Decided::Later(Later { reason, fault, wait }) => {
+                self.later(queued, work, reason, (fault, wait))
             }
         }
     }

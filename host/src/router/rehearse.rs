@@ -37,7 +37,7 @@ impl Router {
         match fated {
             Fated::Refused(refusal) => Rehearsed::Refused(refusal),
             Fated::Planned(plan, _writes) => Rehearsed::Planned(plan),
-            Fated::Undecided(reason, _fault) => Rehearsed::Undecided(reason),
+            Fated::Undecided(later) => Rehearsed::Undecided(later.reason),
             Fated::Part(_) | Fated::Repeated => {
                 Rehearsed::Undecided("it is a part, and waits for the others".into())
             }
