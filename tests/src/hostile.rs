@@ -151,7 +151,7 @@ fn constant(value: u32) -> Vec<u8> {
         octets.push((rest & 0x7F) as u8 | 0x80);
         rest >>= 7;
     }
-    octets.push(rest as u8);
+    octets.push(u8::try_from(rest).unwrap_or(0));
     octets
 }
 
@@ -163,7 +163,7 @@ pub fn number(value: u32) -> Vec<u8> {
         octets.push((rest & 0x7F) as u8 | 0x80);
         rest >>= 7;
     }
-    octets.push(rest as u8);
+    octets.push(u8::try_from(rest).unwrap_or(0));
     octets
 }
 
