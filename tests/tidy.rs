@@ -126,7 +126,7 @@ fn pure_code_reads_no_clock_socket_file_or_environment() {
 /// `tests/fuzz` takes these files without the rest of the host, whose engine takes minutes to build.
 #[test]
 fn what_reads_a_configuration_or_a_module_needs_nothing_of_the_host() {
-    const READS_MODULES: [&str; 3] = ["fault.rs", "foreign.rs", "module.rs"];
+    const READS_MODULES: [&str; 4] = ["fault.rs", "features.rs", "foreign.rs", "module.rs"];
     check(|source, line| {
         let (_, named) = line.split_once("crate::")?;
         let module = source.path.strip_prefix("host/src/plugin/");

@@ -128,7 +128,7 @@ fn tick(ticker: &Ticker, engine: &EngineWeak) {
 
 fn config(pool_memory_bytes: Option<usize>) -> Config {
     let mut config = Config::new();
-    features::apply(&mut config);
+    config.wasm_features(features::FORBIDDEN, false).wasm_features(features::ALLOWED, true);
     config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
     // A plugin is compiled beside the traffic: one processor is enough, and its thread ends with it.
     config.parallel_compilation(false);

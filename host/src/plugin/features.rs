@@ -30,11 +30,8 @@ pub(super) const ALLOWED: WasmFeatures = {
     allowed
 };
 
-/// Switches everything off that is not allowed, and on what is.
-pub(super) fn apply(config: &mut wasmtime::Config) {
-    config.wasm_features(WasmFeatures::all().difference(ALLOWED), false);
-    config.wasm_features(ALLOWED, true);
-}
+/// All the others.
+pub(super) const FORBIDDEN: WasmFeatures = WasmFeatures::all().difference(ALLOWED);
 
 /// A proposal that is not allowed, as its document calls it.
 pub(super) fn name_of(proposal: WasmFeatures) -> String {

@@ -18,6 +18,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 #[expect(dead_code, unreachable_pub, reason = "the host uses more of them")]
 mod plugin {
     pub mod fault;
+    mod features;
     mod foreign;
     pub mod module;
 }
@@ -34,7 +35,7 @@ static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let (package, _) = resolve.push_dir(wit).expect("the interface is well formed");
     let world = resolve.select_world(&[package], Some("plugin")).expect("it has our world");
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the types of our world can be written");
     module
 });
