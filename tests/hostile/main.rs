@@ -7,3 +7,4 @@ mod files;
 mod engine;
 mod forks;
 mod breaker;
+mod drops;

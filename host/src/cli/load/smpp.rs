@@ -52,6 +52,9 @@ pub struct SmppArgs {
     /// Octets of each text, at most 160
     #[arg(long, default_value_t = 60)]
     pub text_octets: usize,
+    /// Words of each text, behind its tag
+    #[arg(long, default_value = "")]
+    pub words: String,
     /// Ask for receipts, and count them
     #[arg(long)]
     pub receipts: bool,
@@ -329,6 +332,10 @@ impl Shared {
     fn message(&self, number: u64) -> anyhow::Result<Pdu> {
         let mut text = self.tag(number).into_bytes();
         text.push(b' ');
+        if !self.args.words.is_empty() {
+            text.extend_from_slice(self.args.words.as_bytes());
+            text.push(b' ');
+        }
         text.resize(self.args.text_octets.clamp(text.len(), 160), b'x');
         let destination = self.args.dest + number % self.args.dests.max(1);
         let from = Octets::from_text(&self.args.from).context("--from")?;

@@ -5,6 +5,7 @@ mod effects;
 mod faults;
 mod released;
 mod keys;
+mod mutants;
 mod speed;
 
 use std::collections::BTreeMap;

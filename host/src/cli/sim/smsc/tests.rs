@@ -47,6 +47,7 @@ fn load(change: impl Fn(&mut load::smpp::SmppArgs)) -> load::smpp::SmppArgs {
         count: 1000,
         rate: None,
         text_octets: 60,
+        words: String::new(),
         receipts: false,
         receipt_wait: Duration::from_secs(10),
         from: "LOAD".into(),
