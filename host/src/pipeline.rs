@@ -14,8 +14,8 @@ use crate::delivery::Answers;
 use crate::generation::{Generation, PluginSlot};
 use crate::observe::event::{Event, What};
 use crate::plugin::{
-    self, Call, Change, Claims, Fault, HostEnv, Judgement, KvWrite, ReceiptCall, ReceiptJudgement,
-    Sender, Stage, Turn, Verdict,
+    self, Call, Change, Claims, Fault, Figures, HostEnv, Judgement, KvWrite, ReceiptCall,
+    ReceiptJudgement, Sender, Stage, Turn, Verdict,
 };
 
 /// What stands in the journal instead of a verdict where a plugin did not look at a message.
@@ -101,6 +101,11 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
     /// Looks at a receipt; none if it does not look at receipts.
     fn see_receipt<'a>(&'a self, _call: ReceiptCall<'a>) -> BoxFuture<'a, SeeReceipt> {
         Box::pin(std::future::ready(None))
+    }
+
+    /// What is counted of it.
+    fn figures(&self) -> Figures {
+        Figures::default()
     }
 }
 

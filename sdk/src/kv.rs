@@ -41,10 +41,12 @@ pub fn delete(key: &str) -> Result<bool, Error> {
     backend::kv_delete(key)
 }
 
-/// Adds to a counter in memory and returns its new value. A counter that is not there counts from 0.
+/// Adds to a counter in memory and returns its new value. A counter that is not there counts from 0; one
+/// without a `ttl` that comes to 0 is forgotten.
 ///
 /// # Errors
-/// [`Error::Exhausted`] over the number of counters.
+/// [`Error::Exhausted`] over the number of counters and buckets: none that still counts is forgotten for
+/// another.
 pub fn add(key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, Error> {
     backend::kv_add(key, by, ttl.map(millis))
 }
@@ -52,7 +54,7 @@ pub fn add(key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, Error> {
 /// Takes `cost` tokens from a bucket that gains `per_second` of them and holds `burst`.
 ///
 /// # Errors
-/// The time until there are enough.
+/// The time until there are enough; a second for a bucket beyond the number of counters and buckets.
 pub fn take(key: &str, per_second: f64, burst: f64, cost: f64) -> Result<(), Duration> {
     backend::kv_take(key, per_second, burst, cost).map_err(Duration::from_millis)
 }

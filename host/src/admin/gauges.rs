@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
 use crate::platform::memory::resident_bytes;
+use crate::plugin::Figures;
 use crate::router::{Router, Watermark};
 use crate::target::{StopKind, Target};
 
@@ -22,6 +23,7 @@ pub(super) struct Gauges {
 }
 
 type Read<'a> = &'a dyn Fn(&Target) -> u64;
+type Count = fn(&Figures) -> u64;
 
 impl Gauges {
     pub(super) const fn new(router: Arc<Router>) -> Self {
@@ -136,6 +138,35 @@ impl Gauges {
         Ok(())
     }
 
+    fn of_plugins(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let generation = self.router.generation();
+        let counted: Vec<_> =
+            generation.plugins.iter().map(|slot| (slot, slot.plugin.figures())).collect();
+        let families: [(&str, &str, Count); 2] = [
+            ("plugin_put_off", "Calls that the router had no room for, by plugin", |counted| {
+                counted.calls_put_off
+            }),
+            ("plugin_lines_left_out", "Lines of logs that were left out, by plugin", |counted| {
+                counted.lines_left_out
+            }),
+        ];
+        for (name, help, read) in families {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (slot, counted) in &counted {
+                let labels = [("name", &*slot.config.name)];
+                ConstCounter::new(read(counted)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Instances that wait for work, by plugin";
+        let metric = MetricType::Gauge;
+        let mut family = encoder.encode_descriptor("plugin_instances_idle", help, None, metric)?;
+        for (slot, counted) in &counted {
+            let labels = [("name", &*slot.config.name)];
+            ConstGauge::new(counted.instances_idle).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn of_process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let router = &self.router;
         let parked = u64::try_from(router.receipts_parked()).unwrap_or(u64::MAX);
@@ -187,6 +218,7 @@ impl Collector for Gauges {
         self.of_targets(&mut encoder)?;
         self.of_spool(&mut encoder)?;
         self.of_health(&mut encoder)?;
+        self.of_plugins(&mut encoder)?;
         self.of_process(&mut encoder)
     }
 }

@@ -101,6 +101,8 @@ pub struct PluginLimits {
     pub keys: u64,
     /// Octets of those keys and their values.
     pub keys_bytes: u64,
+    /// Lines of its log in one second.
+    pub log_lines: u32,
 }
 
 static KEYS: Schema = Schema {
@@ -151,6 +153,12 @@ static LIMITS: Schema = Schema {
             .or("100000"),
         key("keys_size", Kind::Size(0, 64 * GIB), "Octets of those keys and their values.")
             .or("64MiB"),
+        key(
+            "log_lines",
+            Kind::Int(0, 100_000),
+            "Lines of its log in one second, over all calls; what is left out is counted.",
+        )
+        .or("200"),
     ],
 };
 
@@ -278,6 +286,7 @@ impl PluginLimits {
             instances: section.int(check, "instances"),
             keys: section.int(check, "keys"),
             keys_bytes: section.size(check, "keys_size"),
+            log_lines: section.int(check, "log_lines"),
         }
     }
 }

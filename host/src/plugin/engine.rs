@@ -8,6 +8,8 @@ use std::time::Duration;
 use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::features;
+use super::load::Options;
+use super::slots::{CORE_INSTANCES_A_SLOT, LOADING_SLOTS, MEMORIES_A_SLOT, Slots, TABLES_A_SLOT};
 
 /// How often a running guest is asked to let others run; also the grain of processor budgets.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -17,8 +19,6 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(4);
 /// Looks without a call after which the ticker sleeps until the next one.
 const IDLE_LOOKS: u32 = 250;
-/// Instances of all plugins together.
-const INSTANCES_MAX: u32 = 512;
 /// Memory of an instance that stays mapped for the next one.
 const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Address space behind each memory that catches overruns.
@@ -31,6 +31,7 @@ pub(super) struct Engine {
     ticker: Arc<Ticker>,
     thread: Option<JoinHandle<()>>,
     pooling: bool,
+    slots: Arc<Slots>,
 }
 
 #[derive(Debug, Default)]
@@ -51,10 +52,11 @@ impl Drop for Running<'_> {
 }
 
 impl Engine {
-    /// An engine for instances of at most this much memory. It keeps slots for instances ready; where
+    /// An engine for so many instances of at most so much memory. It keeps slots for instances ready; where
     /// the address space does not allow that, it makes each instance from nothing.
-    pub(super) fn start(memory_bytes_max: usize) -> wasmtime::Result<Self> {
-        let mut engine = Self::still(memory_bytes_max)?;
+    pub(super) fn start(options: Options) -> wasmtime::Result<Self> {
+        let mut engine = Self::still(options)?;
+        engine.slots.tend()?;
         let thread = std::thread::Builder::new().name("wasm-epoch".into()).spawn({
             let (ticker, weak) = (Arc::clone(&engine.ticker), engine.engine.weak());
             move || tick(&ticker, &weak)
@@ -64,16 +66,22 @@ impl Engine {
     }
 
     /// The same, but its epoch stands still: no guest is interrupted, however long it computes.
-    pub(super) fn still(memory_bytes_max: usize) -> wasmtime::Result<Self> {
-        let (engine, pooling) = match wasmtime::Engine::new(&config(Some(memory_bytes_max))) {
+    pub(super) fn still(options: Options) -> wasmtime::Result<Self> {
+        let (engine, pooling) = match wasmtime::Engine::new(&config(Some(options))) {
             Ok(engine) => (engine, true),
             Err(_no_room) => (wasmtime::Engine::new(&config(None))?, false),
         };
-        Ok(Self { engine, ticker: Arc::default(), thread: None, pooling })
+        let slots = Slots::new(options.instances_max);
+        Ok(Self { engine, ticker: Arc::default(), thread: None, pooling, slots })
     }
 
     pub(super) const fn wasmtime(&self) -> &wasmtime::Engine {
         &self.engine
+    }
+
+    /// Room for instances.
+    pub(super) const fn slots(&self) -> &Arc<Slots> {
+        &self.slots
     }
 
     /// Whether slots for instances are kept ready.
@@ -126,22 +134,28 @@ fn tick(ticker: &Ticker, engine: &EngineWeak) {
     }
 }
 
-fn config(pool_memory_bytes: Option<usize>) -> Config {
+fn config(pool: Option<Options>) -> Config {
     let mut config = Config::new();
     config.wasm_features(features::FORBIDDEN, false).wasm_features(features::ALLOWED, true);
     config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
     // A plugin is compiled beside the traffic: one processor is enough, and its thread ends with it.
     config.parallel_compilation(false);
-    if let Some(bytes) = pool_memory_bytes {
+    if let Some(Options { memory_bytes_max: bytes, instances_max }) = pool {
+        // Whoever has a slot has all that it needs: what a component may have is bounded, and there is
+        // that much for each.
+        let slots = u32::try_from(instances_max + LOADING_SLOTS).unwrap_or(u32::MAX);
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(INSTANCES_MAX)
-            .total_core_instances(INSTANCES_MAX * 4)
-            .total_memories(INSTANCES_MAX)
-            .total_tables(INSTANCES_MAX * 2)
-            .total_stacks(INSTANCES_MAX)
+        pool.total_component_instances(slots)
+            .max_core_instances_per_component(CORE_INSTANCES_A_SLOT)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_A_SLOT))
+            .max_memories_per_component(MEMORIES_A_SLOT)
+            .total_memories(slots.saturating_mul(MEMORIES_A_SLOT))
+            .max_tables_per_component(TABLES_A_SLOT)
+            .total_tables(slots.saturating_mul(TABLES_A_SLOT))
+            .total_stacks(slots)
             .max_memory_size(bytes)
             .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-            .max_unused_warm_slots(INSTANCES_MAX / 2);
+            .max_unused_warm_slots(slots / 2);
         config
             .memory_reservation(u64::try_from(bytes).unwrap_or(u64::MAX))
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

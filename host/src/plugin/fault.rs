@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::words::{sized, tamed};
+
+/// Octets of the reason why a module is refused; the rest is cut off.
+const REFUSAL_BYTES_MAX: usize = 2 << 10;
+
 /// A call that gave no judgement. All edits are gone; the operator's `on_error` decides.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
-    /// The plugin returned an error.
+    /// The plugin returned an error, which is cut.
     #[error("the plugin failed: {0}")]
     Error(String),
     /// The plugin panicked or did what WebAssembly forbids.
-    #[error("the plugin stopped: {reason}")]
+    #[error("the plugin stopped: {reason}{}", within(backtrace))]
     Trap {
         /// The panic with file and line, or the trap's name.
         reason: String,
@@ -26,7 +31,7 @@ pub enum Fault {
     #[error("the plugin computed for more than {0:?}")]
     CpuBudget(Duration),
     /// It asked for more memory than `limits: memory`.
-    #[error("the plugin wanted more than its {0} octets of memory")]
+    #[error("the plugin wanted more than its {} of memory", sized(*.0))]
     Memory(u64),
     /// Its verdict needs a right that it was not granted.
     #[error("the plugin was not granted {0}")]
@@ -63,6 +68,10 @@ impl Fault {
             Self::Busy(_) => "busy",
         }
     }
+}
+
+fn within(backtrace: &str) -> String {
+    if backtrace.is_empty() { String::new() } else { format!("; in {backtrace}") }
 }
 
 /// The step at which a module was refused.
@@ -129,7 +138,10 @@ impl LoadError {
         reason: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { step, reason: reason.into(), remedy: remedy.into() }
+        // Names in a module are its author's, and what it says is the plugin's.
+        let reason: String = reason.into();
+        let reason = tamed(&reason, REFUSAL_BYTES_MAX).into_owned();
+        Self { step, reason, remedy: remedy.into() }
     }
 }
 

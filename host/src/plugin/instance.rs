@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Resource;
-use wasmtime::{Store, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bindings::wirepost::plugin::types as wit;
 use super::engine::{Engine, TICK};
@@ -12,14 +12,18 @@ use super::env::HostEnv;
 use super::fault::Fault;
 use super::hooks::{Hooks, HooksPre};
 use super::limits::{
-    AGE_MAX, CALLS_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX, INIT_TIME_MAX, WAIT_STATE_BYTES_MAX,
-    WAITS_MAX,
+    AGE_MAX, BACKTRACE_BYTES_MAX, CALLS_MAX, ERROR_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX,
+    INIT_TIME_MAX, PANIC_TEXT_BYTES_MAX, WAIT_STATE_BYTES_MAX, WAITS_MAX,
 };
 use super::session::{Context, Session, Shared, arm};
+use super::slots::Slot;
 use super::translate::lower_answer;
+use super::words::{sized, tamed};
 
-/// Octets of a backtrace that are kept.
-const BACKTRACE_BYTES_MAX: usize = 4096;
+/// Frames of a backtrace that are looked at for recursion: as many as the engine keeps.
+const DEEP_FRAMES: usize = 20;
+/// How often a function is among them if it calls itself, perhaps by way of others.
+const DEEP_CALLS: usize = 4;
 
 /// An instance with its configuration. After any fault but an error of the plugin's own it is dead.
 pub(super) struct Instance {
@@ -28,6 +32,8 @@ pub(super) struct Instance {
     memory_bytes_max: usize,
     calls: u32,
     born: Duration,
+    /// Given back when the store is gone.
+    _slot: Slot,
 }
 
 /// What a plugin gave for a message.
@@ -52,6 +58,7 @@ impl Instance {
         hooks: &HooksPre,
         shared: &Arc<Shared>,
         env: &Arc<dyn HostEnv>,
+        slot: Slot,
     ) -> Result<Self, Fault> {
         let memory = shared.config.limits.memory_bytes;
         let memory_bytes_max = usize::try_from(memory).unwrap_or(usize::MAX);
@@ -74,7 +81,7 @@ impl Instance {
             let init = hooks.plugin.wirepost_plugin_lifecycle();
             match init.call_init(&mut store, &shared.config.config_json).await {
                 Ok(Ok(())) => Ok(hooks),
-                Ok(Err(text)) => Err(Fault::Error(text)),
+                Ok(Err(text)) => Err(own_error(&text)),
                 Err(error) => Err(fault(&mut store, &error, cpu, memory)),
             }
         };
@@ -83,7 +90,7 @@ impl Instance {
             Err(_elapsed) => return Err(Fault::Timeout(INIT_TIME_MAX)),
         };
         store.data_mut().session = None;
-        Ok(Self { store, hooks, memory_bytes_max, calls: 0, born: env.monotonic() })
+        Ok(Self { store, hooks, memory_bytes_max, calls: 0, born: env.monotonic(), _slot: slot })
     }
 
     /// Lets the plugin judge the message of the session. The caller drops the instance after any
@@ -109,12 +116,13 @@ impl Instance {
                 Ok(verdict) => return Ok((Given::Verdict(verdict), self.end()?)),
                 Err(text) => {
                     self.end()?;
-                    return Err(Fault::Error(text));
+                    return Err(own_error(&text));
                 }
             };
             if state.len() > WAIT_STATE_BYTES_MAX {
                 return Err(Fault::Output(format!(
-                    "`wait` with more than {WAIT_STATE_BYTES_MAX} octets of state"
+                    "`wait` with more than {} of state",
+                    sized(WAIT_STATE_BYTES_MAX)
                 )));
             }
             let Some(hook) = &self.hooks.lookup else {
@@ -150,7 +158,7 @@ impl Instance {
         let called = hook.call_process(&mut self.store, Resource::new_borrow(0)).await;
         let judged = self.came_back(called, cpu)?;
         let session = self.end()?;
-        Ok((judged.map_err(Fault::Error)?, session))
+        Ok((judged.map_err(|text| own_error(&text))?, session))
     }
 
     fn came_back<T>(&mut self, called: wasmtime::Result<T>, cpu: Duration) -> Result<T, Fault> {
@@ -195,10 +203,42 @@ fn fault(
     if context.limiter().refused() {
         return Fault::Memory(memory_bytes);
     }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Fault::Busy(error.root_cause().to_string());
+    }
     let panic = context.session.as_mut().and_then(Session::take_panic);
-    let backtrace = error.downcast_ref::<WasmBacktrace>().map(render).unwrap_or_default();
-    let reason = panic.unwrap_or_else(|| error.root_cause().to_string());
-    Fault::Trap { reason, backtrace }
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let reason = panic.unwrap_or_else(|| trap_reason(error, backtrace));
+    Fault::Trap { reason, backtrace: backtrace.map(render).unwrap_or_default() }
+}
+
+/// What an author can do something with. The stack that Rust and C keep in memory ends in a trap that says
+/// nothing of stacks.
+fn trap_reason(error: &wasmtime::Error, backtrace: Option<&WasmBacktrace>) -> String {
+    let trap = error.root_cause().to_string();
+    let deep = backtrace.is_some_and(is_deep_recursion);
+    let reason = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => format!("its stack is used up ({trap})"),
+        Some(Trap::MemoryOutOfBounds) if deep => {
+            format!("its stack is used up, it seems: a function calls itself without end ({trap})")
+        }
+        _ => trap,
+    };
+    tamed(&reason, PANIC_TEXT_BYTES_MAX).into_owned()
+}
+
+/// Whether one function is on the stack again and again.
+fn is_deep_recursion(backtrace: &WasmBacktrace) -> bool {
+    let frames = backtrace.frames();
+    let mut functions: Vec<u32> = frames.iter().map(wasmtime::FrameInfo::func_index).collect();
+    functions.sort_unstable();
+    let most = functions.chunk_by(|a, b| a == b).map(<[u32]>::len).max().unwrap_or(0);
+    frames.len() >= DEEP_FRAMES && most >= DEEP_CALLS
+}
+
+/// An error that a plugin returned.
+fn own_error(text: &str) -> Fault {
+    Fault::Error(tamed(text, ERROR_BYTES_MAX).into_owned())
 }
 
 /// Function names, the innermost first, without those of the panic machinery. The engine demangles only
@@ -218,7 +258,7 @@ fn render(backtrace: &WasmBacktrace) -> String {
         if !text.is_empty() {
             text.push_str(" < ");
         }
-        push_without_hashes(&mut text, name);
+        push_without_hashes(&mut text, &tamed(name, BACKTRACE_BYTES_MAX));
     }
     text
 }

@@ -16,6 +16,8 @@ pub(super) const CALLS_MAX: u32 = 10_000;
 pub(super) const AGE_MAX: Duration = Duration::from_secs(300);
 /// Time and processor time for `init` and for the self-test.
 pub(super) const INIT_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a plugin that is loaded waits for a slot: others that are loaded have them all.
+pub(super) const LOADING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Texts up to this many octets are handed over with the envelope.
 pub(super) const INLINE_TEXT_BYTES_MAX: usize = 2048;
 /// Recipients that are handed over with the envelope.
@@ -46,17 +48,23 @@ pub(super) const WAIT_STATE_BYTES_MAX: usize = 64 << 10;
 pub(super) const ASK_KEY_BYTES_MAX: usize = 256;
 /// Log lines of one call; later ones are not written.
 pub(super) const LOG_LINES_MAX: u32 = 32;
-/// Octets of a log line; the rest is cut off.
+/// Octets of a log line, and as many of all of its fields; the rest is cut off.
 pub(super) const LOG_LINE_BYTES_MAX: usize = 1024;
+/// Fields of a log line; later ones are not written.
+pub(super) const LOG_FIELDS_MAX: usize = 32;
+/// Octets of an error that a plugin returns; the rest is cut off.
+pub(super) const ERROR_BYTES_MAX: usize = 1 << 10;
+/// Octets of what a plugin says when it panics; the rest is cut off.
+pub(super) const PANIC_TEXT_BYTES_MAX: usize = 2 << 10;
+/// Octets of the names of the functions in which it did; further ones are left out.
+pub(super) const BACKTRACE_BYTES_MAX: usize = 2 << 10;
 /// Needles of one `find`.
 pub(super) const NEEDLES_MAX: usize = 256;
 /// Octets of all needles of one `find`.
 pub(super) const NEEDLE_BYTES_MAX: usize = 16 << 10;
-/// Octets that the host hashes or decodes in one tick of a plugin's processor time. What takes less
-/// than a tick is seen by the ticks themselves.
+/// Octets that the host reads, hashes or decodes in one tick of a plugin's processor time. What takes less
+/// than a tick is seen by the ticks themselves. Octets that are only copied count for less.
 pub(super) const WORK_BYTES_A_TICK: usize = 1 << 20;
-/// Octets that the host copies, or compares with a needle, in one tick.
-pub(super) const SCAN_BYTES_A_TICK: usize = 4 << 20;
 /// Octets of one read of a part or of the raw message.
 pub(super) const READ_BYTES_MAX: u32 = 1 << 20;
 

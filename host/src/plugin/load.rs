@@ -13,12 +13,13 @@ use super::engine::Engine;
 use super::env::HostEnv;
 use super::fault::{Fault, LoadError, LoadStep};
 use super::hooks::HooksPre;
-use super::instance::Instance;
 use super::kv::PluginKv;
 use super::loaded::Plugin;
 use super::module::{API, Module};
 use super::selftest;
 use super::session::{Context, Shared};
+use super::slots::SLOTS;
+use super::words::sized;
 use crate::config::PluginConfig;
 
 /// How the engine is set up.
@@ -26,11 +27,13 @@ use crate::config::PluginConfig;
 pub struct Options {
     /// The most memory that any plugin may be given.
     pub memory_bytes_max: usize,
+    /// Instances of all plugins together.
+    pub instances_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_bytes_max: 64 << 20 }
+        Self { memory_bytes_max: 64 << 20, instances_max: SLOTS }
     }
 }
 
@@ -60,7 +63,7 @@ impl Workshop {
     /// # Errors
     /// The engine does not run on this machine.
     pub fn simulated(options: Options) -> Result<Self, StartError> {
-        let engine = Engine::still(options.memory_bytes_max).map_err(|error| failed(&error))?;
+        let engine = Engine::still(options).map_err(|error| failed(&error))?;
         Ok(Self { engine: Arc::new(engine), compiled: Arc::default() })
     }
 
@@ -101,7 +104,7 @@ impl Host {
     /// # Errors
     /// The engine does not run on this machine.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let engine = Engine::start(options.memory_bytes_max).map_err(|error| failed(&error))?;
+        let engine = Engine::start(options).map_err(|error| failed(&error))?;
         Self::with(Arc::new(engine), options, None)
     }
 
@@ -137,6 +140,12 @@ impl Host {
         self.engine.is_pooling()
     }
 
+    /// What happens now and then: instances go that the traffic of late has not needed.
+    #[cfg(test)]
+    pub(super) fn shrink_instances(&self) {
+        self.engine.slots().shrink();
+    }
+
     /// Makes a plugin of octets: validated, compiled off the async workers, configured, tested on
     /// messages of our own, with one instance ready.
     ///
@@ -153,8 +162,8 @@ impl Host {
             return Err(LoadError::new(
                 LoadStep::Init,
                 format!(
-                    "`limits: memory` is over the {} octets of a plugin",
-                    self.memory_bytes_max
+                    "`limits: memory` is over the {} of a plugin",
+                    sized(self.memory_bytes_max)
                 ),
                 "lower it",
             ));
@@ -162,11 +171,8 @@ impl Host {
         let (module, component) = self.compile(config, octets).await?;
         let hooks = self.link(&module, &component)?;
         let shared = Arc::new(Shared::new(Arc::clone(config), self.keys_of(&config.name)));
-        let instance = Instance::start(&self.engine, &hooks, &shared, env)
-            .await
-            .map_err(|fault| init_error(&fault))?;
         let plugin = Plugin::new(Arc::clone(&self.engine), hooks, shared, &module);
-        plugin.keep(instance, env.monotonic());
+        plugin.warm(env).await.map_err(|fault| init_error(&fault))?;
         selftest::run(&plugin, env).await?;
         // Messages of our own are no part of what a plugin may remember.
         plugin.renew(env).await.map_err(|fault| init_error(&fault))?;

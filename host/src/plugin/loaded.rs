@@ -1,7 +1,7 @@
 //! A loaded plugin and the instances that it keeps ready.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -13,13 +13,13 @@ use super::hooks::HooksPre;
 use super::instance::{Given, Instance, survives};
 use super::judgement::{Call, Judgement, ReceiptCall, ReceiptJudgement, Verdict};
 use super::kv::{Claims, PluginKv};
+use super::limits::LOADING_WAIT_MAX;
 use super::module::{Module, hex};
+use super::ready::Ready;
 use super::session::{Finished, Session, Shared};
+use super::slots::{Slot, Tenancy, Waiting};
 use super::verdict;
 use crate::config::PluginConfig;
-
-/// Instances that wait for the next call; more than that are made when they are needed.
-const IDLE_MAX: usize = 64;
 
 /// A plugin of one generation. Dropping it drops its instances.
 pub struct Plugin {
@@ -28,10 +28,39 @@ pub struct Plugin {
     shared: Arc<Shared>,
     sha256: [u8; 32],
     version: Arc<str>,
-    /// The last one used is used first: its memory is in the caches.
-    idle: Mutex<Vec<Instance>>,
+    ready: Arc<Ready>,
+    tenancy: Tenancy,
     permits: Semaphore,
+    permits_max: usize,
+    /// Until it has passed its tests, its instance has a slot that traffic cannot take.
+    loading: AtomicBool,
     made: AtomicU64,
+}
+
+/// What is counted of a plugin for whoever watches it; what says so counts over all of its generations.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Instances that wait for a call.
+    pub instances_idle: u64,
+    /// Instances made since this generation of it was loaded.
+    pub instances_made: u64,
+    /// Calls that the router had no room for, over all generations.
+    pub calls_put_off: u64,
+    /// Lines of its log that were left out, over all generations.
+    pub lines_left_out: u64,
+}
+
+/// The turn of a call.
+struct Turn<'a> {
+    place: Place,
+    _permit: SemaphorePermit<'a>,
+}
+
+/// What a call runs in.
+enum Place {
+    Ready(Instance),
+    /// Room for an instance that is still to be made.
+    Slot(Slot),
 }
 
 impl std::fmt::Debug for Plugin {
@@ -52,15 +81,22 @@ impl Plugin {
     ) -> Self {
         let version = module.manifest.as_ref().map_or("", |manifest| &manifest.version);
         let permits = usize::try_from(shared.config.limits.instances.max(1)).unwrap_or(1);
+        let permits_max = permits.min(engine.slots().all()).min(Semaphore::MAX_PERMITS);
+        let ready: Arc<Ready> = Arc::default();
+        let instances: Weak<Ready> = Arc::downgrade(&ready);
+        let tenancy = engine.slots().join(permits_max, instances as Weak<dyn Waiting>);
         Self {
             engine,
             hooks,
             shared,
             sha256: module.sha256,
             version: version.into(),
-            idle: Mutex::default(),
-            permits: Semaphore::new(permits.min(Semaphore::MAX_PERMITS)),
-            made: AtomicU64::new(1),
+            ready,
+            tenancy,
+            permits: Semaphore::new(permits_max),
+            permits_max,
+            loading: AtomicBool::new(true),
+            made: AtomicU64::new(0),
         }
     }
 
@@ -103,7 +139,20 @@ impl Plugin {
     /// Instances that wait for a call.
     #[must_use]
     pub fn instances_idle(&self) -> usize {
-        self.idle().len()
+        self.ready.len()
+    }
+
+    /// What is counted of it.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let tally = &self.shared.kv.tally;
+        let idle = u64::try_from(self.instances_idle()).unwrap_or(u64::MAX);
+        Figures {
+            instances_idle: idle,
+            instances_made: self.instances_made(),
+            calls_put_off: tally.put_off.load(Ordering::Relaxed),
+            lines_left_out: tally.lines_left_out.load(Ordering::Relaxed),
+        }
     }
 
     /// Asks the plugin about one message. Dropping the future ends the call and leaves nothing behind.
@@ -170,24 +219,23 @@ impl Plugin {
         env: &Arc<dyn HostEnv>,
         work: impl AsyncFnOnce(&mut Instance) -> Result<(T, Session), Fault>,
     ) -> Result<(T, Finished), Fault> {
-        let limits = &self.shared.config.limits;
+        // What a call waits for room is no time of its own.
+        let Turn { place, _permit } = self.turn(env).await?;
+        self.ready.in_use(self.permits_max - self.permits.available_permits());
         let _running = self.engine.running();
-        let mut queued = true;
-        // One deadline for the turn, the start of an instance and the call: a peer waits for the sum.
+        // One deadline for the start of an instance and the call: a peer waits for the sum.
         let work = async {
-            let _permit = self.permit().await?;
-            queued = false;
-            let mut instance = self.instance(env).await?;
+            let mut instance = match place {
+                Place::Ready(instance) => instance,
+                Place::Slot(slot) => self.make(slot, env).await?,
+            };
             let outcome = work(&mut instance).await;
             Ok((instance, outcome))
         };
         // What was begun goes with its future, the instance and its half-done work included.
-        let worked = tokio::time::timeout(limits.time, work).await;
-        let (instance, outcome) = match worked {
-            Ok(worked) => worked?,
-            Err(_elapsed) if queued => return Err(self.busy()),
-            Err(_elapsed) => return Err(Fault::Timeout(limits.time)),
-        };
+        let time = self.shared.config.limits.time;
+        let worked = tokio::time::timeout(time, work).await;
+        let (instance, outcome) = worked.map_err(|_elapsed| Fault::Timeout(time))??;
         let now = env.monotonic();
         match outcome {
             Ok((given, session)) => {
@@ -206,46 +254,111 @@ impl Plugin {
         }
     }
 
-    /// Keeps an instance for the next call unless it is worn.
-    pub(super) fn keep(&self, instance: Instance, now: Duration) {
-        if instance.is_worn(now) {
-            return;
-        }
-        let mut idle = self.idle();
-        if idle.len() < IDLE_MAX {
-            idle.push(instance);
+    /// Keeps an instance for the next call unless it is worn, or another plugin needs its slot.
+    fn keep(&self, instance: Instance, now: Duration) {
+        if !instance.is_worn(now) && !self.tenancy.is_missed_elsewhere() {
+            self.ready.push(instance);
         }
     }
 
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, Fault> {
-        self.permits.acquire().await.map_err(|_closed| self.busy())
+    /// Waits until a call may run, for as long as a call may take.
+    async fn turn(&self, env: &Arc<dyn HostEnv>) -> Result<Turn<'_>, Fault> {
+        // Mostly there is nothing to wait for, and no timer is made.
+        let mut permit = self.permits.try_acquire().ok();
+        if let Some(held) = permit.take() {
+            match self.place() {
+                Some(place) => return Ok(Turn { place, _permit: held }),
+                None => permit = Some(held),
+            }
+        }
+        let mut has_permit = permit.is_some();
+        let waiting = async {
+            let permit = match permit {
+                Some(permit) => permit,
+                None => self.permits.acquire().await.ok()?,
+            };
+            has_permit = true;
+            let place = match self.place() {
+                Some(place) => place,
+                // Another call of this plugin may end before there is room for one more.
+                None => tokio::select! {
+                    biased;
+                    instance = self.ready.next() => Place::Ready(instance),
+                    slot = self.slot() => Place::Slot(slot?),
+                },
+            };
+            Some(Turn { place, _permit: permit })
+        };
+        let time =
+            if self.is_loading() { LOADING_WAIT_MAX } else { self.shared.config.limits.time };
+        match tokio::time::timeout(time, waiting).await {
+            Ok(Some(turn)) => Ok(turn),
+            Ok(None) | Err(_) => Err(self.put_off(has_permit, time, env)),
+        }
     }
 
-    fn busy(&self) -> Fault {
-        let limits = &self.shared.config.limits;
-        let (instances, time) = (limits.instances, limits.time);
-        Fault::Unavailable(format!("all {instances} instances were busy for {time:?}"))
+    fn place(&self) -> Option<Place> {
+        if let Some(instance) = self.ready.pop() {
+            return Some(Place::Ready(instance));
+        }
+        if self.is_loading() { None } else { self.tenancy.take_now().map(Place::Slot) }
     }
 
-    /// Throws away the instances that wait and makes one anew: what they have seen is gone.
-    pub(super) async fn renew(&self, env: &Arc<dyn HostEnv>) -> Result<(), Fault> {
-        self.idle().clear();
-        let instance = self.instance(env).await?;
-        self.made.store(1, Ordering::Relaxed);
-        self.keep(instance, env.monotonic());
+    async fn slot(&self) -> Option<Slot> {
+        if self.is_loading() {
+            self.engine.slots().for_loading().await
+        } else {
+            self.tenancy.take().await
+        }
+    }
+
+    fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Relaxed)
+    }
+
+    fn put_off(&self, has_permit: bool, time: Duration, env: &Arc<dyn HostEnv>) -> Fault {
+        let (slots, instances) = (self.engine.slots().all(), self.permits_max);
+        let reason = if has_permit {
+            format!("all {slots} instance slots of its plugins had work for {time:?}")
+        } else {
+            format!(
+                "all {instances} instances that `limits: instances` allows had work for {time:?}"
+            )
+        };
+        let tally = &self.shared.kv.tally;
+        if tally.put_off(env.monotonic()) {
+            let (plugin, calls) = (&**self.name(), tally.put_off.load(Ordering::Relaxed));
+            tracing::warn!(event = "plugin.put_off", plugin, calls, reason);
+        }
+        Fault::Busy(reason)
+    }
+
+    /// Makes the first instance, which its tests run in.
+    pub(super) async fn warm(&self, env: &Arc<dyn HostEnv>) -> Result<(), Fault> {
+        let waiting = tokio::time::timeout(LOADING_WAIT_MAX, self.slot());
+        let Ok(Some(slot)) = waiting.await else {
+            return Err(self.put_off(true, LOADING_WAIT_MAX, env));
+        };
+        let instance = self.make(slot, env).await?;
+        self.ready.push(instance);
         Ok(())
     }
 
-    async fn instance(&self, env: &Arc<dyn HostEnv>) -> Result<Instance, Fault> {
-        let ready = self.idle().pop();
-        if let Some(instance) = ready {
-            return Ok(instance);
+    /// Throws away the instances that the tests ran in, and what they have seen with them, and makes one
+    /// anew for the traffic. Where all slots have work, the first call makes it.
+    pub(super) async fn renew(&self, env: &Arc<dyn HostEnv>) -> Result<(), Fault> {
+        self.ready.clear();
+        self.loading.store(false, Ordering::Relaxed);
+        self.made.store(0, Ordering::Relaxed);
+        if let Some(slot) = self.tenancy.take_now() {
+            let instance = self.make(slot, env).await?;
+            self.keep(instance, env.monotonic());
         }
-        self.made.fetch_add(1, Ordering::Relaxed);
-        Instance::start(&self.engine, &self.hooks, &self.shared, env).await
+        Ok(())
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Instance>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn make(&self, slot: Slot, env: &Arc<dyn HostEnv>) -> Result<Instance, Fault> {
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Instance::start(&self.engine, &self.hooks, &self.shared, env, slot).await
     }
 }

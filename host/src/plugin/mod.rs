@@ -12,10 +12,14 @@ mod features;
 mod foreign;
 mod load;
 mod loaded;
+mod ready;
+mod slots;
 mod selftest;
 mod hooks;
 mod instance;
 mod session;
+mod lines;
+mod words;
 mod host_calls;
 mod translate;
 mod verdict;
@@ -38,7 +42,7 @@ pub use judgement::{
 };
 pub use kv::Claims;
 pub use load::{Host, Options, StartError, Workshop};
-pub use loaded::Plugin;
+pub use loaded::{Figures, Plugin};
 pub use module::{MODULE_BYTES_MAX, Manifest, Module, hex};
 
 #[cfg(test)]

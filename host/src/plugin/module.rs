@@ -11,6 +11,7 @@ use wasmparser::{Encoding, Parser, Payload, Validator};
 use super::fault::{LoadError, LoadStep};
 use super::features;
 use super::foreign::foreign_name;
+use super::words::tamed;
 
 /// Octets of a module; larger ones are refused unread.
 pub const MODULE_BYTES_MAX: usize = 16 << 20;
@@ -40,6 +41,23 @@ pub struct Manifest {
     /// The interfaces it says it exports.
     #[serde(default)]
     pub hooks: Vec<String>,
+}
+
+/// Octets of each text of a manifest; the rest is cut off.
+const MANIFEST_TEXT_BYTES_MAX: usize = 128;
+
+impl Manifest {
+    /// Its texts go into logs and onto screens.
+    fn tamed(self) -> Self {
+        let tame = |text: &str| tamed(text, MANIFEST_TEXT_BYTES_MAX).into_owned();
+        Self {
+            api: tame(&self.api),
+            name: tame(&self.name),
+            version: tame(&self.version),
+            sdk: tame(&self.sdk),
+            hooks: self.hooks.iter().map(|hook| tame(hook)).collect(),
+        }
+    }
 }
 
 /// A module that is well formed and meant for this host.
@@ -187,7 +205,7 @@ struct Outline {
 impl Outline {
     fn manifest(&self) -> Result<Option<Manifest>, LoadError> {
         let Some(octets) = &self.manifest else { return Ok(None) };
-        let manifest: Manifest = serde_json::from_slice(octets).map_err(|error| {
+        let manifest = serde_json::from_slice(octets).map(Manifest::tamed).map_err(|error| {
             LoadError::new(
                 LoadStep::Manifest,
                 format!("its section `{MANIFEST_SECTION}` is not a manifest: {error}"),

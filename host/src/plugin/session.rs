@@ -1,21 +1,22 @@
 //! One call of a plugin, seen from inside: the message under edit, its forks, what was written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use message::edit::Edited;
+use message::mail::COPIED_FOR_ONE_READ;
 use message::{MessageId, Timestamp};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
-use super::env::{Ask, HostEnv, LogLevel, LogLine, LookupAnswer};
+use super::env::{Ask, HostEnv, LogLevel, LookupAnswer};
 use super::fault::Fault;
 use super::judgement::{Answers, Call, Fork, ReceiptCall, SeenReceipt, Stage};
 use super::kv::{CallKv, PluginKv};
 use super::limits::{
-    ASKS_MAX, FORKS_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, Limiter, METRICS_MAX,
-    OUTPUT_BYTES_EXTRA,
+    ASKS_MAX, FORKS_MAX, Limiter, METRICS_MAX, OUTPUT_BYTES_EXTRA, WORK_BYTES_A_TICK,
 };
+use super::lines::{Budget, Lines};
 use crate::config::PluginConfig;
 
 /// What all instances of a plugin share.
@@ -23,12 +24,14 @@ use crate::config::PluginConfig;
 pub(super) struct Shared {
     pub(super) config: Arc<PluginConfig>,
     pub(super) kv: Arc<PluginKv>,
+    /// What it has written into the log of late.
+    pub(super) lines: Budget,
     metrics: Mutex<BTreeSet<Box<str>>>,
 }
 
 impl Shared {
     pub(super) fn new(config: Arc<PluginConfig>, kv: Arc<PluginKv>) -> Self {
-        Self { config, kv, metrics: Mutex::default() }
+        Self { config, kv, lines: Budget::default(), metrics: Mutex::default() }
     }
 
     /// Whether a metric of this name is kept: the first [`METRICS_MAX`] names are.
@@ -44,6 +47,8 @@ pub(super) struct Context {
     limiter: Limiter,
     ticks_left: u32,
     ticks_over: bool,
+    /// Octets that the host worked on for the guest: the same on every machine.
+    worked: usize,
     /// There is one from the beginning to the end of each call.
     pub(super) session: Option<Session>,
     /// The number of the next call's message. None is used twice in the life of an instance, so that
@@ -54,7 +59,7 @@ pub(super) struct Context {
 impl Context {
     pub(super) const fn new(memory_bytes_max: usize) -> Self {
         let limiter = Limiter::new(memory_bytes_max);
-        Self { limiter, ticks_left: 0, ticks_over: false, session: None, next: 0 }
+        Self { limiter, ticks_left: 0, ticks_over: false, worked: 0, session: None, next: 0 }
     }
 
     pub(super) fn limiter_mut(&mut self) -> &mut dyn ResourceLimiter {
@@ -107,6 +112,23 @@ impl Context {
         self.ticks_left = self.ticks_left.saturating_sub(u32::try_from(ticks).unwrap_or(u32::MAX));
     }
 
+    /// Octets that the host read, parsed or decoded for the guest.
+    pub(super) fn charge(&mut self, octets: usize) {
+        self.worked = self.worked.saturating_add(octets);
+        self.spend_ticks(octets / WORK_BYTES_A_TICK);
+    }
+
+    /// Octets that the host copied for the guest, or compared with a needle.
+    pub(super) fn copy(&mut self, octets: usize) {
+        self.charge(octets / COPIED_FOR_ONE_READ);
+    }
+
+    /// Octets that the host has worked on for the guest since the instance was made.
+    #[cfg(test)]
+    pub(super) const fn worked(&self) -> usize {
+        self.worked
+    }
+
     /// Processor time that is left.
     #[cfg(test)]
     pub(super) const fn ticks_left(&self) -> u32 {
@@ -145,14 +167,12 @@ pub(super) struct Session {
     first: u32,
     /// Octets that the plugin may still write.
     output_left: usize,
-    message: Option<MessageId>,
     /// The message that the peer knows: a fork is looked at again with it.
     root: MessageId,
     asks: Vec<Ask>,
     /// What a call about a receipt is about.
     pub(super) receipt: Option<SeenReceipt>,
-    log_lines: u32,
-    panic: Option<String>,
+    lines: Lines,
     fault: Option<Fault>,
 }
 
@@ -163,25 +183,33 @@ pub(super) struct Held {
     answers: Answers,
     /// Its content is its own: the first edit of a content copies all of it.
     copied: bool,
-    /// The part that was read last: one that is read in pages is decoded once.
-    part: Option<(u32, Bytes)>,
+    /// The parts that were read: one that is read in pages is decoded once.
+    parts: BTreeMap<u32, Bytes>,
+    /// Octets that the plugin was charged for.
+    charged: u64,
 }
 
 impl Held {
     const fn new(edited: Edited, answers: Answers) -> Self {
-        Self { edited, answers, copied: false, part: None }
+        Self { edited, answers, copied: false, parts: BTreeMap::new(), charged: 0 }
     }
 
-    /// The decoded octets of a part, and whether they had to be decoded for this.
-    pub(super) fn part(&mut self, index: u32) -> Option<(Bytes, bool)> {
-        if let Some((held, octets)) = &self.part
-            && *held == index
-        {
-            return Some((octets.clone(), false));
+    /// The decoded octets of a part.
+    pub(super) fn part(&mut self, index: u32) -> Option<Bytes> {
+        if let Some(octets) = self.parts.get(&index) {
+            return Some(octets.clone());
         }
         let octets = self.edited.view()?.part(usize::try_from(index).ok()?)?;
-        self.part = Some((index, octets.clone()));
-        Some((octets, true))
+        self.parts.insert(index, octets.clone());
+        Some(octets)
+    }
+
+    /// Octets that the message was worked on for since this was asked last.
+    pub(super) fn uncharged(&mut self) -> usize {
+        let worked = self.edited.worked();
+        let more = worked.saturating_sub(self.charged);
+        self.charged = worked;
+        usize::try_from(more).unwrap_or(usize::MAX)
     }
 }
 
@@ -194,7 +222,7 @@ impl Session {
         let size = call.message.content.size_bytes();
         session.output_left = size.saturating_mul(4).saturating_add(OUTPUT_BYTES_EXTRA);
         session.messages.push(Some(Held::new(edited, Answers::Share)));
-        session.message = Some(call.message.id);
+        session.lines.message = Some(call.message.id);
         session.root = call.message.parent.unwrap_or(call.message.id);
         session.stage = call.stage;
         session.run = call.run;
@@ -206,7 +234,7 @@ impl Session {
         let id = call.receipt.message;
         let mut session = Self::starting(shared, call.env);
         session.kv = CallKv::new(&shared.kv, &shared.config, id);
-        session.message = Some(id);
+        session.lines.message = Some(id);
         session.receipt = Some(call.receipt.clone());
         session
     }
@@ -223,19 +251,17 @@ impl Session {
             messages: Vec::new(),
             first: 0,
             output_left: 0,
-            message: None,
             root: MessageId::from_u64(0),
             asks: Vec::new(),
             receipt: None,
-            log_lines: 0,
-            panic: None,
+            lines: Lines::new(shared, env),
             fault: None,
         }
     }
 
     /// Whether the call is about a message.
     pub(super) const fn has_message(&self) -> bool {
-        self.message.is_some()
+        self.lines.message.is_some()
     }
 
     /// The message behind a handle. A plugin has no handle of what it emitted, so one that stands for
@@ -289,7 +315,7 @@ impl Session {
         let within = self.spend(octets.saturating_add(copied));
         if let (true, Some(held)) = (within, self.held(rep)) {
             held.copied = true;
-            held.part = None;
+            held.parts.clear();
         }
         within
     }
@@ -307,30 +333,12 @@ impl Session {
 
     /// What the plugin said when it panicked.
     pub(super) fn take_panic(&mut self) -> Option<String> {
-        self.panic.take()
+        self.lines.take_panic()
     }
 
     /// A line of the plugin's log.
-    pub(super) fn log(&mut self, level: LogLevel, text: &str, fields: &[(String, String)]) {
-        let is_panic = fields.iter().any(|(name, value)| name == "event" && value == "panic");
-        let text = head(text, LOG_LINE_BYTES_MAX);
-        if is_panic {
-            self.panic = Some(text.to_owned());
-        }
-        if self.log_lines >= LOG_LINES_MAX && !is_panic {
-            return;
-        }
-        self.log_lines += 1;
-        let mut left = LOG_LINE_BYTES_MAX;
-        let fits = fields.iter().take_while(|(name, value)| {
-            let size = name.len() + value.len();
-            let fits = size <= left;
-            left = left.saturating_sub(size);
-            fits
-        });
-        let fields = fields.get(..fits.count()).unwrap_or_default();
-        let plugin = &*self.shared.config.name;
-        self.env.log(LogLine { plugin, message: self.message, level, text, fields });
+    pub(super) fn log(&mut self, level: LogLevel, text: &str, fields: Vec<(String, String)>) {
+        self.lines.write(level, text, fields);
     }
 
     /// What a call that came back has done.
@@ -372,13 +380,4 @@ pub(super) struct Finished {
     pub(super) edited: Option<Edited>,
     pub(super) forks: Vec<Fork>,
     pub(super) kv: CallKv,
-}
-
-/// The beginning of a text, at most this many octets.
-pub(super) fn head(text: &str, bytes_max: usize) -> &str {
-    let mut end = bytes_max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }

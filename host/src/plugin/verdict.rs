@@ -40,6 +40,20 @@ pub(super) fn read(
     })
 }
 
+/// Octets of its texts.
+pub(super) fn octets(given: &wit::Verdict) -> usize {
+    let of = |reply: &wit::Reply| reply.enhanced.len().saturating_add(reply.text.len());
+    match given {
+        wit::Verdict::Next | wit::Verdict::Accept => 0,
+        wit::Verdict::Route(names) => names.iter().map(String::len).sum(),
+        wit::Verdict::Reject(reply) | wit::Verdict::Defer((reply, _)) => of(reply),
+        wit::Verdict::Drop(text) | wit::Verdict::Hold(text) | wit::Verdict::Other((_, text)) => {
+            text.len()
+        }
+        wit::Verdict::Wait(state) => state.len(),
+    }
+}
+
 fn targets(names: &[String], grants: &Grants, env: &dyn HostEnv) -> Result<Vec<Arc<str>>, Fault> {
     if names.is_empty() {
         return Err(Fault::Unknown("a route without a target".to_owned()));

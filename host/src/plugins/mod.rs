@@ -22,8 +22,8 @@ use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
 use crate::platform::tasks::Tasks;
 use crate::plugin::{
-    Call, Fault, Host, HostEnv, Judgement, LoadError, LoadStep, Options, Plugin, ReceiptCall,
-    StartError,
+    Call, Fault, Figures, Host, HostEnv, Judgement, LoadError, LoadStep, Options, Plugin,
+    ReceiptCall, StartError,
 };
 use crate::router::{Env, Targets};
 
@@ -44,6 +44,10 @@ impl Judge for Plugin {
 
     fn see_receipt<'a>(&'a self, call: ReceiptCall<'a>) -> BoxFuture<'a, SeeReceipt> {
         Box::pin(Self::see_receipt(self, call))
+    }
+
+    fn figures(&self) -> Figures {
+        Self::figures(self)
     }
 }
 

@@ -96,7 +96,7 @@ impl<'a> Handle<'a> {
     pub(crate) fn headers(&self, offset: u32, max: u32) -> Vec<Header> {
         self.read(|edited| {
             let Some(view) = edited.view() else { return Vec::new() };
-            let page = view.headers().skip(offset as usize).take(max as usize);
+            let page = view.headers_from(offset as usize).take(max as usize);
             page.map(|(name, value)| Header { name: name.to_owned(), value }).collect()
         })
     }

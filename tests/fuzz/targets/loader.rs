@@ -21,6 +21,7 @@ mod plugin {
     mod features;
     mod foreign;
     pub mod module;
+    mod words;
 }
 
 /// Crates whose panics the loader catches.

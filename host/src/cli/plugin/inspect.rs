@@ -35,10 +35,10 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     println!("size     {} octets, a {kind}", module.size_bytes);
     println!("sha256   {}", module.sha256_hex());
     for import in &module.imports {
-        println!("imports  {import}");
+        println!("imports  {}", import.escape_debug());
     }
     for export in &module.exports {
-        println!("exports  {export}");
+        println!("exports  {}", export.escape_debug());
     }
     if let Err(error) = module.check_imports(None) {
         println!("refused  {error}");

@@ -128,6 +128,7 @@ fn config(args: &ModuleArgs) -> Result<PluginConfig> {
             instances: 1,
             keys: 100_000,
             keys_bytes: 64 << 20,
+            log_lines: 100_000,
         },
         sha256: None,
     })

@@ -54,7 +54,7 @@ fn reply(reply: &Reply) -> String {
 
 fn differences(indent: &str, old: &Arc<Message>, new: &Arc<Message>) {
     let line = |sign: char, what: &str, value: &str| {
-        println!("{indent}{sign} {what}: {}", value.escape_debug());
+        println!("{indent}{sign} {}: {}", what.escape_debug(), value.escape_debug());
     };
     let changed = |what: &str, old: &str, new: &str| {
         if old != new {

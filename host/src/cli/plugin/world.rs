@@ -121,7 +121,9 @@ impl HostEnv for World {
     fn log(&self, line: LogLine<'_>) {
         if self.is_loud() || line.level == LogLevel::Error {
             let fields = line.fields.iter().filter(|(name, _)| name != "event");
-            let fields: String = fields.map(|(name, value)| format!(" {name}={value}")).collect();
+            let fields: String = fields
+                .map(|(name, value)| format!(" {}={}", name.escape_debug(), value.escape_debug()))
+                .collect();
             println!("log      {} {}{fields}", line.level.name(), line.text.escape_debug());
         }
     }

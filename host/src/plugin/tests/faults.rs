@@ -29,6 +29,55 @@ async fn a_panic_is_told_with_file_and_line_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_plugin_says_is_cut_and_in_one_line() {
+    let world = World::new();
+    let liar = load("liar", "{}", &world).await;
+    let fault = judge(&liar, &sms("long-error"), &world).await.unwrap_err();
+    let Fault::Error(text) = &fault else { panic!("{fault}") };
+    assert!(text.len() < 1100 && !text.chars().any(char::is_control), "{text:?}");
+    assert!(text.ends_with("… (2.4 MiB in all)"), "{text:?}");
+}
+
+#[tokio::test]
+async fn a_field_that_calls_a_line_a_panic_lifts_no_limit() {
+    let world = World::new();
+    let liar = load("liar", "{}", &world).await;
+    judge(&liar, &sms("false-alarms"), &world).await.unwrap();
+    let lines = world.lines();
+    assert_eq!(lines.len(), 33);
+    assert_eq!(lines[32], "warn 968 lines of plugin liar left out");
+}
+
+#[tokio::test]
+async fn lines_have_a_limit_over_all_calls() {
+    let world = World::new();
+    let mut quiet = config("liar", "{}");
+    quiet.limits.log_lines = 40;
+    let liar = try_load(quiet, &world).await.unwrap();
+    for _ in 0..5 {
+        judge(&liar, &sms("flood"), &world).await.unwrap();
+    }
+    let told = |lines: &[String]| lines.iter().filter(|line| line.contains("left out")).count();
+    assert_eq!((world.lines().len(), told(&world.lines())), (41, 1));
+    world.advance(Duration::from_secs(1));
+    judge(&liar, &sms("flood"), &world).await.unwrap();
+    let lines = world.lines();
+    assert_eq!((lines.len(), told(&lines)), (41 + 32 + 1, 2));
+    assert_eq!(lines.last().unwrap(), "warn 4960 lines of plugin liar left out");
+    assert_eq!(liar.figures().lines_left_out, 968 + 4960);
+}
+
+#[tokio::test]
+async fn a_stack_that_is_used_up_is_called_that() {
+    let world = World::new();
+    let plugin = load("trap", "{}", &world).await;
+    let fault = judge(&plugin, &sms("go deep"), &world).await.unwrap_err();
+    let text = fault.to_string();
+    assert!(text.contains("its stack is used up") && text.contains("; in trap::deep"), "{text}");
+    assert!(text.len() < 5000, "{}", text.len());
+}
+
+#[tokio::test]
 async fn an_error_keeps_the_instance_and_drops_the_edits() {
     let world = World::new();
     let plugin = load("liar", "{}", &world).await;
@@ -158,8 +207,10 @@ async fn output_is_bounded() {
     assert_eq!((reply.smtp_code, reply.enhanced, &*reply.text), (None, None, "fine  250 OK"));
     judge(&liar, &sms("flood"), &world).await.unwrap();
     let lines = world.lines();
-    assert_eq!(lines.len(), 32);
-    assert!(lines.iter().all(|line| line.len() <= "info ".len() + 1024));
+    assert_eq!(lines.len(), 33);
+    let cut = "… (5000 octets in all)".len();
+    assert!(lines.iter().all(|line| line.len() <= "info ".len() + 1024 + cut));
+    assert_eq!(lines[32], "warn 968 lines of plugin liar left out");
 }
 
 #[tokio::test]

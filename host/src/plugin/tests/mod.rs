@@ -6,6 +6,7 @@ mod faults;
 mod released;
 mod keys;
 mod mutants;
+mod room;
 mod speed;
 
 use std::collections::BTreeMap;
@@ -16,10 +17,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use message::{
     Address, Content, Message, MessageId, Origin, Protocol, Recipient, Short, Timestamp, Wish,
 };
+
+use tokio::sync::Semaphore;
 
 use super::{
     Call, Fault, Host, HostEnv, Judgement, KvFound, KvWrite, LoadError, LogLevel, LogLine, Metric,
@@ -66,6 +69,7 @@ fn config(name: &str, json: &str) -> PluginConfig {
             instances: 8,
             keys: 100_000,
             keys_bytes: 64 << 20,
+            log_lines: 200,
         },
         sha256: None,
     }
@@ -156,6 +160,8 @@ struct World {
     store: Mutex<BTreeMap<(String, String), Bytes>>,
     lines: Mutex<Vec<String>>,
     now_ms: AtomicU64,
+    /// While it is closed, keys are not read.
+    gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
 impl World {
@@ -175,6 +181,18 @@ impl World {
         }
     }
 
+    /// Reads of keys wait from now on.
+    fn close(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.gate.lock().unwrap() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    fn open(&self, gate: &Semaphore) {
+        *self.gate.lock().unwrap() = None;
+        gate.close();
+    }
+
     fn advance(&self, by: Duration) {
         self.now_ms.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
     }
@@ -187,7 +205,14 @@ impl World {
 impl HostEnv for World {
     fn kv_find<'a>(&'a self, plugin: &'a str, key: &'a str) -> BoxFuture<'a, KvFound> {
         let key = (plugin.to_owned(), key.to_owned());
-        Box::pin(ready(Ok(self.store.lock().unwrap().get(&key).cloned())))
+        let gate = self.gate.lock().unwrap().clone();
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                // It is closed when it opens.
+                assert!(gate.acquire().await.is_err());
+            }
+            Ok(self.store.lock().unwrap().get(&key).cloned())
+        })
     }
 
     fn lookup(&self, table: &str, key: &str) -> Option<Arc<str>> {

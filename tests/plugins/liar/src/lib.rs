@@ -60,6 +60,13 @@ fn judge(m: &mut Message) -> Result<Verdict> {
             }
             next()
         }
+        "long-error" => return Err("in red \u{1b}[31m\n".repeat(200_000).into()),
+        "false-alarms" => {
+            for n in 0..1000 {
+                log::write(log::Level::Error, &n.to_string(), &[("event", "panic")]);
+            }
+            next()
+        }
         "grow" => {
             let fork_text = "y".repeat(200_000);
             for _ in 0..20 {

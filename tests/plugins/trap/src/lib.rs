@@ -1,4 +1,4 @@
-//! Panics at the word `trap`, after an edit that must not be seen.
+//! Panics at the word `trap`, after an edit that must not be seen, and calls itself without end at `deep`.
 
 use wirepost_sdk::prelude::*;
 
@@ -10,6 +10,14 @@ fn judge(m: &mut Message) -> Result<Verdict> {
         kv::set("trapped", b"yes", None)?;
         assert!(m.text().is_empty(), "asked to");
     }
+    if m.text().contains("deep") {
+        m.set_meta("depth", Some(&deep(1).to_string()))?;
+    }
     m.set_meta("trap", Some("passed"))?;
     Ok(next())
+}
+
+fn deep(n: u64) -> u64 {
+    let frame = std::hint::black_box([n; 64]);
+    if n == 0 { 0 } else { deep(n + 1) + frame.iter().sum::<u64>() }
 }

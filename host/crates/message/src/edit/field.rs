@@ -149,7 +149,7 @@ impl Edited {
                 if let Content::Short(short) = &mut edited {
                     set_short_field(short, key, value)?;
                 }
-                self.change().content = edited;
+                *self.change_content() = edited;
             }
             _ => return Err(EditError::NotFound),
         }

@@ -3,14 +3,15 @@
 
 mod field;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::address::{Address, AddressKind};
 use crate::content::{Content, ESM_UDHI, Short, ShortBody};
-use crate::mail::{self, MailEditor, MailView};
+use crate::mail::{self, COPIED_FOR_ONE_READ, MailEditor, MailView};
 use crate::message::{Message, Recipient, Wish};
 use crate::text::{Alphabet, Coding, Shift, Udh, meaning};
 
@@ -32,6 +33,9 @@ pub const TEXT_BYTES_MAX: usize = mail::TEXT_OCTETS_MAX;
 pub const SEARCHED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 /// The note that holds the text to send if the message crosses to SMS.
 pub const CONVERT_TEXT: &str = "convert.text";
+
+/// Octets read to find an address among others.
+const ADDRESS_OCTETS: usize = 32;
 
 /// Why an edit was not made. The message is as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +90,13 @@ pub struct Edited {
     now: Arc<Message>,
     view: OnceCell<MailView>,
     short_text: OnceCell<Option<String>>,
+    /// The texts that are searched, as they are and in lower case.
+    texts: [OnceCell<Vec<String>>; 2],
+    received: OnceCell<Bytes>,
+    /// Where each recipient stands.
+    places: OnceCell<BTreeMap<Address, usize>>,
+    /// Octets that edits, and views that are gone, have cost.
+    worked: Cell<u64>,
 }
 
 impl Clone for Edited {
@@ -99,7 +110,28 @@ impl Edited {
     #[must_use]
     pub fn new(message: Arc<Message>) -> Self {
         let now = Arc::clone(&message);
-        Self { base: message, now, view: OnceCell::new(), short_text: OnceCell::new() }
+        Self {
+            base: message,
+            now,
+            view: OnceCell::new(),
+            short_text: OnceCell::new(),
+            texts: [OnceCell::new(), OnceCell::new()],
+            received: OnceCell::new(),
+            places: OnceCell::new(),
+            worked: Cell::new(0),
+        }
+    }
+
+    /// Octets that were read, parsed, decoded or put together for all questions and edits so far: what they
+    /// cost, on any machine. Octets that are only copied count for a quarter.
+    #[must_use]
+    pub fn worked(&self) -> u64 {
+        self.worked.get().saturating_add(self.view.get().map_or(0, MailView::worked))
+    }
+
+    fn work(&self, octets: usize) {
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        self.worked.set(self.worked.get().saturating_add(octets));
     }
 
     /// The message as edited so far.
@@ -167,27 +199,49 @@ impl Edited {
     ) -> Result<(), EditError> {
         let to: Vec<Address> = to.into_iter().collect();
         let before = &self.now.recipients;
-        let replaced = before.iter().find(|known| !to.contains(&known.address));
+        self.work(to.len().saturating_add(before.len()).saturating_mul(ADDRESS_OCTETS));
+        let wanted: BTreeSet<&Address> = to.iter().collect();
+        let replaced = before.iter().find(|known| !wanted.contains(&known.address));
         let wish = replaced.or_else(|| before.first()).map_or(Wish::FAILURE, |it| it.wish);
         let mut recipients: Vec<Recipient> = Vec::new();
-        for address in to {
-            check_address(&address, false)?;
-            if recipients.iter().any(|known| known.address == address) {
+        let mut taken: BTreeSet<&Address> = BTreeSet::new();
+        for address in &to {
+            check_address(address, false)?;
+            if !taken.insert(address) {
                 continue;
             }
             if recipients.len() == RECIPIENTS_MAX {
                 return Err(EditError::Exhausted);
             }
-            let kept = self.now.recipients.iter().find(|known| known.address == address);
-            recipients.push(kept.cloned().unwrap_or_else(|| Recipient::new(address, wish)));
+            let kept = self.place(address).and_then(|at| before.get(at));
+            recipients.push(kept.cloned().unwrap_or_else(|| Recipient::new(address.clone(), wish)));
         }
         if recipients.is_empty() {
             return Err(EditError::Invalid);
         }
         if self.now.recipients != recipients {
             self.change().recipients = recipients;
+            self.places = OnceCell::new();
         }
         Ok(())
+    }
+
+    /// Whether the message goes to this address.
+    #[must_use]
+    pub fn is_recipient(&self, address: &Address) -> bool {
+        self.place(address).is_some()
+    }
+
+    /// Where a recipient stands, the first time if it does so twice.
+    fn place(&self, address: &Address) -> Option<usize> {
+        let places = self.places.get_or_init(|| {
+            let recipients = &self.now.recipients;
+            self.work(recipients.len().saturating_mul(ADDRESS_OCTETS));
+            let places = recipients.iter().enumerate().rev();
+            places.map(|(at, recipient)| (recipient.address.clone(), at)).collect()
+        });
+        self.work(ADDRESS_OCTETS);
+        places.get(address).copied()
     }
 
     /// Puts `new` in the place of `old`, with its wishes and `old` as the original recipient.
@@ -197,12 +251,11 @@ impl Edited {
     /// be one or is one already.
     pub fn replace_recipient(&mut self, old: &Address, new: Address) -> Result<(), EditError> {
         check_address(&new, false)?;
-        let at = self.now.recipients.iter().position(|known| known.address == *old);
-        let at = at.ok_or(EditError::NotFound)?;
+        let at = self.place(old).ok_or(EditError::NotFound)?;
         if *old == new {
             return Ok(());
         }
-        if self.now.recipients.iter().any(|known| known.address == new) {
+        if self.is_recipient(&new) {
             return Err(EditError::Invalid);
         }
         let recipient = self.change().recipients.get_mut(at).ok_or(EditError::NotFound)?;
@@ -215,7 +268,16 @@ impl Edited {
             };
             recipient.original = Some(spelled.into());
         }
-        recipient.address = new;
+        recipient.address = new.clone();
+        let count = self.now.recipients.len();
+        match self.places.get_mut() {
+            Some(places) if places.len() == count => {
+                places.remove(old);
+                places.insert(new, at);
+            }
+            // One stands there twice: the second comes to light.
+            Some(_) | None => self.places = OnceCell::new(),
+        }
         Ok(())
     }
 
@@ -248,7 +310,7 @@ impl Edited {
             }),
             Kind::Text => {
                 if self.text() != Some(text)
-                    && let Content::Short(short) = &mut self.change().content
+                    && let Content::Short(short) = self.change_content()
                 {
                     short.body = ShortBody::Text(text.into());
                     short.esm_class &= !ESM_UDHI;
@@ -287,7 +349,7 @@ impl Edited {
     /// # Errors
     /// [`EditError::Invalid`] for a short message.
     pub fn remove_header(&mut self, name: &str) -> Result<usize, EditError> {
-        if self.view().ok_or(EditError::Invalid)?.header(name).is_none() {
+        if !self.view().ok_or(EditError::Invalid)?.has_header(name) {
             return Ok(0);
         }
         self.edit_mail(|editor| Ok(editor.remove_header(name)))
@@ -316,7 +378,11 @@ impl Edited {
             Content::Mail(raw) => raw.clone(),
             Content::Short(Short { body: ShortBody::Coded(octets), .. }) => octets.clone(),
             Content::Short(Short { body: ShortBody::Text(text), .. }) => {
-                Bytes::copy_from_slice(text.as_bytes())
+                let received = self.received.get_or_init(|| {
+                    self.work(text.len() / COPIED_FOR_ONE_READ);
+                    Bytes::copy_from_slice(text.as_bytes())
+                });
+                received.clone()
             }
         }
     }
@@ -325,13 +391,23 @@ impl Edited {
     /// go.
     #[must_use]
     pub fn find(&self, needles: &[String], ignore_case: bool) -> Vec<usize> {
-        Self::find_in(&self.texts(ignore_case), needles, ignore_case)
+        Self::find_in(self.texts(ignore_case), needles, ignore_case)
     }
 
     /// The subject, the text and the other text parts, about [`SEARCHED_BYTES_MAX`] octets at most;
     /// in lower case if case does not count.
     #[must_use]
-    pub fn texts(&self, ignore_case: bool) -> Vec<String> {
+    pub fn texts(&self, ignore_case: bool) -> &[String] {
+        let [as_they_are, in_lower_case] = &self.texts;
+        let texts = if ignore_case { in_lower_case } else { as_they_are };
+        texts.get_or_init(|| {
+            let texts = self.collect_texts(ignore_case);
+            self.work(texts.iter().map(String::len).sum::<usize>() / COPIED_FOR_ONE_READ);
+            texts
+        })
+    }
+
+    fn collect_texts(&self, ignore_case: bool) -> Vec<String> {
         let fold = |text: &str| if ignore_case { text.to_lowercase() } else { text.to_owned() };
         let mut texts: Vec<String> = Vec::new();
         texts.extend(self.view().and_then(MailView::subject).as_deref().map(fold));
@@ -394,10 +470,20 @@ impl Edited {
         Ok(())
     }
 
+    /// For edits of all but the content: what was read of it stays known.
     fn change(&mut self) -> &mut Message {
+        if Arc::get_mut(&mut self.now).is_none() {
+            self.work(self.now.recipients.len().saturating_mul(ADDRESS_OCTETS));
+        }
+        Arc::make_mut(&mut self.now)
+    }
+
+    fn change_content(&mut self) -> &mut Content {
+        self.worked.set(self.worked());
         self.view = OnceCell::new();
         self.short_text = OnceCell::new();
-        Arc::make_mut(&mut self.now)
+        self.texts = [OnceCell::new(), OnceCell::new()];
+        &mut self.change().content
     }
 
     fn edit_mail<T>(
@@ -406,9 +492,12 @@ impl Edited {
     ) -> Result<T, EditError> {
         let Content::Mail(raw) = &self.now.content else { return Err(EditError::Invalid) };
         let mut editor = MailEditor::new(raw.clone());
-        let outcome = edit(&mut editor)?;
+        let outcome = edit(&mut editor);
+        self.work(editor.worked());
+        let outcome = outcome?;
         let edited = editor.bytes();
-        self.change().content = Content::Mail(edited);
+        self.work(edited.len() / COPIED_FOR_ONE_READ);
+        *self.change_content() = Content::Mail(edited);
         Ok(outcome)
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::header::{self, HeaderBlock};
 use super::structure::{Node, Tree};
 use super::transfer;
-use super::view::MailView;
+use super::view::{COPIED_FOR_ONE_READ, MailView};
 
 /// Why an edit cannot be made. The mail is as it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,8 @@ pub struct MailEditor {
     tail: Bytes,
     /// All of it, as long as nothing was changed since it was put together.
     whole: Option<Bytes>,
+    /// Octets that edits have read.
+    worked: usize,
 }
 
 impl MailEditor {
@@ -50,7 +52,18 @@ impl MailEditor {
     #[must_use]
     pub fn new(raw: Bytes) -> Self {
         let end = HeaderBlock::scan(&raw, 0).end;
-        Self { head: raw.slice(..end), tail: raw.slice(end..), whole: Some(raw) }
+        Self { head: raw.slice(..end), tail: raw.slice(end..), whole: Some(raw), worked: end }
+    }
+
+    /// Octets that were read for all edits so far.
+    #[must_use]
+    pub const fn worked(&self) -> usize {
+        self.worked
+    }
+
+    /// Edits of the header read all of it, edits of parts the whole mail, and both write theirs.
+    const fn work(&mut self, octets: usize) {
+        self.worked = self.worked.saturating_add(octets);
     }
 
     /// The mail as it is now.
@@ -75,6 +88,7 @@ impl MailEditor {
     /// A bad name or value.
     pub fn set_header(&mut self, name: &str, value: &str) -> Result<(), EditError> {
         check_field(name, value)?;
+        self.work(self.head.len() + value.len());
         let head = replaced_field(&self.head, name, value);
         self.change_head(head);
         Ok(())
@@ -86,6 +100,7 @@ impl MailEditor {
     /// A bad name or value.
     pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), EditError> {
         check_field(name, value)?;
+        self.work(self.head.len() / COPIED_FOR_ONE_READ + value.len());
         let mut head = self.head.to_vec();
         push_field(&mut head, name, value);
         self.change_head(head);
@@ -107,6 +122,7 @@ impl MailEditor {
 
     /// Removes all fields of that name and says how many there were.
     pub fn remove_header(&mut self, name: &str) -> usize {
+        self.work(self.head.len());
         let block = HeaderBlock::scan(&self.head, 0);
         let ranges: Vec<_> =
             block.named(&self.head, name).map(|field| field.start..field.end).collect();
@@ -121,6 +137,7 @@ impl MailEditor {
     /// `multipart/alternative` around it if there is one, so that no HTML contradicts it. Other
     /// parts stay. A mail without text gets a text part.
     pub fn set_text(&mut self, text: &str) {
+        self.work(self.head.len() + self.tail.len() + text.len());
         let view = self.view();
         let tree = view.tree();
         let Some(part) = view.text_part() else { return self.add_text(text, &view) };
@@ -146,6 +163,7 @@ impl MailEditor {
     /// # Errors
     /// No such part, a multipart, or an attached message that a boundary would cut.
     pub fn set_part(&mut self, index: usize, octets: &[u8]) -> Result<(), EditError> {
+        self.work(self.head.len() + self.tail.len() + octets.len());
         let view = self.view();
         let tree = view.tree();
         let node = tree.nodes.get(index).ok_or(EditError::NoPart(index))?;
@@ -181,6 +199,7 @@ impl MailEditor {
     /// # Errors
     /// No such part, or the only one.
     pub fn remove_part(&mut self, index: usize) -> Result<(), EditError> {
+        self.work(self.head.len() + self.tail.len());
         let view = self.view();
         let tree = view.tree();
         let node = tree.nodes.get(index).ok_or(EditError::NoPart(index))?;

@@ -141,11 +141,13 @@ pub(super) fn decode(value: &[u8]) -> String {
         value.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
     let unfolded = unfolded.trim_ascii();
     let mut decoder = WordDecoder { out: String::with_capacity(unfolded.len()), pending: None };
+    let mut ends = WordEnds { octets: unfolded, next: None };
     let mut rest = unfolded;
     let mut plain = 0;
     while let Some(&octet) = rest.get(plain) {
         if octet == b'='
-            && let Some((word, length)) = rest.get(plain..).and_then(EncodedWord::read)
+            && let Some(octets) = rest.get(plain..)
+            && let Some((word, length)) = EncodedWord::read(octets, &mut ends)
         {
             decoder.plain(rest.get(..plain).unwrap_or_default());
             decoder.word(word);
@@ -214,14 +216,18 @@ struct EncodedWord<'a> {
 
 impl<'a> EncodedWord<'a> {
     /// `=?charset*language?encoding?text?=` and its length.
-    fn read(octets: &'a [u8]) -> Option<(Self, usize)> {
+    fn read(octets: &'a [u8], ends: &mut WordEnds<'_>) -> Option<(Self, usize)> {
         let inner = octets.strip_prefix(b"=?")?;
         let inner = inner.get(..inner.len().min(ENCODED_WORD_OCTETS_MAX))?;
         let mut fields = inner.splitn(3, |&octet| octet == b'?');
         let (charset, encoding, rest) = (fields.next()?, fields.next()?, fields.next()?);
         let charset = std::str::from_utf8(charset).ok()?;
         let charset = charset.split('*').next()?;
-        let length = rest.windows(2).position(|pair| pair == b"?=")?;
+        let start = ends.octets.len() - octets.len() + "=?".len() + inner.len() - rest.len();
+        let length = ends.next(start) - start;
+        if length + "?=".len() > rest.len() {
+            return None;
+        }
         let text = rest.get(..length)?;
         let plain = charset.bytes().all(|octet| octet.is_ascii_graphic());
         if charset.is_empty() || !plain {
@@ -238,6 +244,27 @@ impl<'a> EncodedWord<'a> {
         };
         let used = inner.len() - rest.len() + length + "=??=".len();
         Some((Self { charset, octets }, used))
+    }
+}
+
+/// Where encoded words end in a value. What has been looked through is not looked through again, so that a
+/// value full of beginnings costs no more than another.
+struct WordEnds<'a> {
+    octets: &'a [u8],
+    next: Option<usize>,
+}
+
+impl WordEnds<'_> {
+    /// The first `?=` from there on, or the end of the value; it is asked from left to right.
+    fn next(&mut self, from: usize) -> usize {
+        if let Some(next) = self.next.filter(|next| *next >= from) {
+            return next;
+        }
+        let rest = self.octets.get(from..).unwrap_or_default();
+        let found = rest.windows(2).position(|pair| pair == b"?=");
+        let next = found.map_or(self.octets.len(), |length| from + length);
+        self.next = Some(next);
+        next
     }
 }
 

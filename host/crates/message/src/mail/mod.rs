@@ -23,7 +23,7 @@ pub use html::{HTML_OCTETS_MAX, html_to_text};
 pub use strip::Strip;
 pub use structure::{MULTIPART_DEPTH_MAX, PARTS_MAX};
 pub use template::{Fields, Template, TemplateError};
-pub use view::{MailView, Part, TEXT_OCTETS_MAX};
+pub use view::{COPIED_FOR_ONE_READ, MailView, Part, TEXT_OCTETS_MAX};
 
 /// What a mail has to say to somebody who reads it as an SMS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use mail_parser::parsers::MessageStream;
@@ -15,6 +16,14 @@ use super::transfer::{self, Transfer};
 /// Octets of text that are taken out of a mail.
 pub const TEXT_OCTETS_MAX: usize = 256 * 1024;
 
+/// Octets that are copied in the time in which one is parsed or decoded.
+pub const COPIED_FOR_ONE_READ: usize = 4;
+
+/// Header fields from which on they are sorted before one is looked for.
+const SORTED_FROM: usize = 64;
+/// Octets read to compare two names.
+const NAME_OCTETS: usize = 16;
+
 /// Longest address header that is read.
 const ADDRESS_FIELD_OCTETS_MAX: usize = 16_384;
 
@@ -24,8 +33,13 @@ const ADDRESS_FIELD_OCTETS_MAX: usize = 16_384;
 pub struct MailView {
     raw: Bytes,
     header: OnceLock<HeaderBlock>,
+    /// Fields in the order of their names, those of one name in the order of the mail.
+    by_name: OnceLock<Vec<usize>>,
     tree: OnceLock<Tree>,
-    text: OnceLock<Option<String>>,
+    parts: OnceLock<Vec<Part>>,
+    /// The part that the text comes from, and the text.
+    text: OnceLock<Option<(usize, String)>>,
+    worked: AtomicU64,
 }
 
 /// One part of a mail, the mail itself included (index 0).
@@ -51,7 +65,27 @@ impl MailView {
     /// A view of raw RFC 5322 octets.
     #[must_use]
     pub const fn new(raw: Bytes) -> Self {
-        Self { raw, header: OnceLock::new(), tree: OnceLock::new(), text: OnceLock::new() }
+        Self {
+            raw,
+            header: OnceLock::new(),
+            by_name: OnceLock::new(),
+            tree: OnceLock::new(),
+            parts: OnceLock::new(),
+            text: OnceLock::new(),
+            worked: AtomicU64::new(0),
+        }
+    }
+
+    /// Octets that were read, parsed or decoded for all answers so far: what they cost, on any machine.
+    /// Octets that are only copied count for a quarter.
+    #[must_use]
+    pub fn worked(&self) -> u64 {
+        self.worked.load(Ordering::Relaxed)
+    }
+
+    fn work(&self, octets: usize) {
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        self.worked.fetch_add(octets, Ordering::Relaxed);
     }
 
     /// The mail as it came.
@@ -63,21 +97,30 @@ impl MailView {
     /// The first field of that name: unfolded, RFC 2047 decoded, lossy UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
-        self.block().value(&self.raw, name)
+        self.fields(name).next().map(|field| self.decoded(field))
+    }
+
+    /// Whether there is a field of that name.
+    #[must_use]
+    pub fn has_header(&self, name: &str) -> bool {
+        self.fields(name).next().is_some()
     }
 
     /// All fields of that name, decoded, in order.
     #[must_use]
     pub fn header_all(&self, name: &str) -> Vec<String> {
-        self.fields(name).map(|field| header::decode(field.value(&self.raw))).collect()
+        self.fields(name).map(|field| self.decoded(field)).collect()
     }
 
     /// All fields, decoded, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, String)> {
-        self.block()
-            .fields
-            .iter()
-            .map(|field| (field.name(&self.raw), header::decode(field.value(&self.raw))))
+        self.headers_from(0)
+    }
+
+    /// The fields behind the first `skipped`, decoded, in order; those that are skipped cost nothing.
+    pub fn headers_from(&self, skipped: usize) -> impl Iterator<Item = (&str, String)> {
+        let fields = self.block().fields.get(skipped..).unwrap_or_default();
+        fields.iter().map(|field| (field.name(&self.raw), self.decoded(*field)))
     }
 
     /// The header as it came, without the empty line behind it.
@@ -122,20 +165,24 @@ impl MailView {
     /// ends the text; at most [`TEXT_OCTETS_MAX`].
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        self.text.get_or_init(|| self.find_text()).as_deref()
+        self.best_text().map(|(_, text)| &**text)
     }
 
     /// The part that [`text`](Self::text) comes from.
     #[must_use]
     pub fn text_part(&self) -> Option<usize> {
-        self.best_text().map(|(index, _)| index)
+        self.best_text().map(|(index, _)| *index)
     }
 
     /// All parts in order; at most [`PARTS_MAX`](super::PARTS_MAX). Sizes are counted here.
     #[must_use]
     pub fn parts(&self) -> Vec<Part> {
-        let nodes = self.tree().nodes.iter().enumerate();
-        nodes.map(|(index, node)| self.describe(index, node)).collect()
+        let parts = self.parts.get_or_init(|| {
+            self.work(self.raw.len());
+            let nodes = self.tree().nodes.iter().enumerate();
+            nodes.map(|(index, node)| self.describe(index, node)).collect()
+        });
+        parts.clone()
     }
 
     /// The decoded octets of a part; none for a multipart and for an index out of range. Parts that
@@ -149,7 +196,11 @@ impl MailView {
         let body = self.raw.slice(node.body.clone());
         Some(match node.transfer {
             Transfer::Identity => body,
-            encoded => Bytes::from(transfer::decode(&body, encoded)),
+            encoded => {
+                let octets = transfer::decode(&body, encoded);
+                self.work(octets.len());
+                Bytes::from(octets)
+            }
         })
     }
 
@@ -197,15 +248,57 @@ impl MailView {
     }
 
     pub(super) fn block(&self) -> &HeaderBlock {
-        self.header.get_or_init(|| HeaderBlock::scan(&self.raw, 0))
+        self.header.get_or_init(|| {
+            let block = HeaderBlock::scan(&self.raw, 0);
+            self.work(block.body);
+            block
+        })
     }
 
     pub(super) fn tree(&self) -> &Tree {
-        self.tree.get_or_init(|| Tree::parse(&self.raw, self.block()))
+        self.tree.get_or_init(|| {
+            let block = self.block();
+            self.work(self.raw.len() / COPIED_FOR_ONE_READ);
+            Tree::parse(&self.raw, block)
+        })
     }
 
     fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Field> {
-        self.block().named(&self.raw, name)
+        let block = self.block();
+        // Few are looked through faster than they are sorted.
+        let (few, found) = if block.fields.len() < SORTED_FROM {
+            self.work(block.fields.len().saturating_mul(NAME_OCTETS) / COPIED_FOR_ONE_READ);
+            (Some(block.named(&self.raw, name)), [].as_slice())
+        } else {
+            (None, self.named(block, name))
+        };
+        let found = found.iter().filter_map(|&at| block.fields.get(at).copied());
+        few.into_iter().flatten().chain(found)
+    }
+
+    /// Which of the many fields have this name.
+    fn named(&self, block: &HeaderBlock, name: &str) -> &[usize] {
+        let steps = block.fields.len().checked_ilog2().unwrap_or(0);
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+        let by_name = self.by_name.get_or_init(|| {
+            self.work(block.fields.len().saturating_mul(steps).saturating_mul(NAME_OCTETS));
+            let mut order: Vec<usize> = (0..block.fields.len()).collect();
+            let name = |at: &usize| block.fields.get(*at).map_or("", |field| field.name(&self.raw));
+            order.sort_by(|a, b| compare(name(a), name(b)));
+            order
+        });
+        self.work(steps.saturating_mul(NAME_OCTETS));
+        let of = |at: &usize| block.fields.get(*at).map_or("", |field| field.name(&self.raw));
+        let start = by_name.partition_point(|at| compare(of(at), name).is_lt());
+        let rest = by_name.get(start..).unwrap_or_default();
+        let length = rest.partition_point(|at| compare(of(at), name).is_eq());
+        rest.get(..length).unwrap_or_default()
+    }
+
+    fn decoded(&self, field: Field) -> String {
+        let value = field.value(&self.raw);
+        self.work(value.len().min(header::HEADER_VALUE_OCTETS_MAX));
+        header::decode(value)
     }
 
     fn describe(&self, index: usize, node: &Node) -> Part {
@@ -222,15 +315,19 @@ impl MailView {
         }
     }
 
-    fn find_text(&self) -> Option<String> {
-        let (_, mut text) = self.best_text()?;
+    fn best_text(&self) -> Option<&(usize, String)> {
+        self.text.get_or_init(|| self.find_text()).as_ref()
+    }
+
+    fn find_text(&self) -> Option<(usize, String)> {
+        let (index, mut text) = self.look_for_text()?;
         text.truncate(floor_boundary(&text, TEXT_OCTETS_MAX));
         text.truncate(text.trim_end_matches('\n').len());
-        Some(text)
+        Some((index, text))
     }
 
     /// The first plain part that is not blank, else the first HTML part, else a blank plain one.
-    fn best_text(&self) -> Option<(usize, String)> {
+    fn look_for_text(&self) -> Option<(usize, String)> {
         let mut blank = None;
         for (index, node) in self.text_nodes("text/plain") {
             let text = self.plain_text(node);
@@ -260,6 +357,10 @@ impl MailView {
         let body = self.raw.get(node.body.clone()).unwrap_or_default();
         // Quoted-printable takes three octets for one, at most.
         let body = body.get(..body.len().min(octets_max * 3)).unwrap_or_default();
+        self.work(match node.transfer {
+            Transfer::Identity => body.len().min(octets_max) / COPIED_FOR_ONE_READ,
+            _ => body.len(),
+        });
         let mut octets = match node.transfer {
             Transfer::Identity => Cow::Borrowed(body),
             encoded => Cow::Owned(transfer::decode(body, encoded)),
@@ -269,6 +370,12 @@ impl MailView {
         }
         header::decode_charset(&octets, node.charset.as_deref().unwrap_or("utf-8"))
     }
+}
+
+/// Names of fields, in any case.
+fn compare(a: &str, b: &str) -> std::cmp::Ordering {
+    let lower = |octet: u8| octet.to_ascii_lowercase();
+    a.bytes().map(lower).cmp(b.bytes().map(lower))
 }
 
 impl Clone for MailView {

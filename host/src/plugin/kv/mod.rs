@@ -15,8 +15,13 @@ use super::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX, KV_WRITES_MAX};
 use super::quota::{Delta, Usage};
 use crate::config::{PluginConfig, PluginLimits};
 
+/// How often the log says that calls are put off.
+const PUT_OFF_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Counters and buckets of one plugin.
 const SLOTS_MAX: usize = 100_000;
+
+/// How often those are looked for that can be forgotten: all of them are looked at.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A key as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,16 +35,58 @@ struct Entry {
 /// What all instances of one plugin, of all generations, share.
 #[derive(Debug, Default)]
 pub(super) struct PluginKv {
-    slots: Mutex<BTreeMap<Box<str>, Slot>>,
+    slots: Mutex<Slots>,
     claims: Mutex<BTreeMap<Arc<str>, Claim>>,
     calls: AtomicU64,
     usage: Usage,
+    pub(super) tally: Tally,
+}
+
+/// What is counted of a plugin for whoever watches it.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Calls that the router had no room for.
+    pub(super) put_off: AtomicU64,
+    /// When the log was told of that last.
+    put_off_told: Mutex<Option<Duration>>,
+    /// Lines of its log that were left out.
+    pub(super) lines_left_out: AtomicU64,
+}
+
+impl Tally {
+    /// Counts a call that was put off; whether the log is to be told, which it is once in a while.
+    pub(super) fn put_off(&self, now: Duration) -> bool {
+        self.put_off.fetch_add(1, Ordering::Relaxed);
+        let mut told = lock(&self.put_off_told);
+        let due = told.is_none_or(|told| now.saturating_sub(told) >= PUT_OFF_TOLD_EVERY);
+        if due {
+            *told = Some(now);
+        }
+        due
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    by_key: BTreeMap<Box<str>, Slot>,
+    /// When those were looked for last that can be forgotten.
+    looked: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Slot {
     Counter { value: i64, expires: Timestamp },
-    Bucket { tokens: f64, at: Duration },
+    Bucket { tokens: f64, at: Duration, full: Duration },
+}
+
+impl Slot {
+    /// Whether it says the same as none: a counter that has expired, a bucket that is full again.
+    fn is_spent(&self, clocks: Clocks) -> bool {
+        match self {
+            Self::Counter { expires, .. } => *expires <= clocks.now,
+            Self::Bucket { full, .. } => *full <= clocks.monotonic,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,26 +332,33 @@ impl CallKv {
 }
 
 impl PluginKv {
-    /// Adds to a counter and gives its new value.
+    /// Adds to a counter and gives its new value. One without an end that comes to 0 is forgotten.
     pub(super) fn add(
         &self,
         key: &str,
         by: i64,
-        now: Timestamp,
+        clocks: Clocks,
         expires: Timestamp,
     ) -> Result<i64, KvError> {
         if key.len() > KV_KEY_BYTES_MAX {
             return Err(KvError::TooLarge);
         }
         let mut slots = lock(&self.slots);
-        if let Some(Slot::Counter { value, expires: until }) = slots.get_mut(key)
-            && *until > now
+        if let Some(Slot::Counter { value, expires: until }) = slots.by_key.get_mut(key)
+            && *until > clocks.now
         {
             *value = value.saturating_add(by);
-            return Ok(*value);
+            let (value, endless) = (*value, *until == Timestamp::NEVER);
+            if value == 0 && endless {
+                slots.by_key.remove(key);
+            }
+            return Ok(value);
         }
-        make_room(&mut slots, key, now)?;
-        slots.insert(key.into(), Slot::Counter { value: by, expires });
+        if by == 0 && expires == Timestamp::NEVER && !slots.by_key.contains_key(key) {
+            return Ok(0);
+        }
+        slots.make_room(key, clocks)?;
+        slots.by_key.insert(key.into(), Slot::Counter { value: by, expires });
         Ok(by)
     }
 
@@ -317,14 +371,14 @@ impl PluginKv {
             return Err(LONG);
         }
         let mut slots = lock(&self.slots);
-        let tokens = match slots.get(key) {
-            Some(Slot::Bucket { tokens, at }) => {
+        let tokens = match slots.by_key.get(key) {
+            Some(Slot::Bucket { tokens, at, .. }) => {
                 let gained = clocks.monotonic.saturating_sub(*at).as_secs_f64() * per_second;
                 (tokens + gained).min(burst)
             }
             Some(Slot::Counter { .. }) | None => burst,
         };
-        if !slots.contains_key(key) && make_room(&mut slots, key, clocks.now).is_err() {
+        if slots.make_room(key, clocks).is_err() {
             return Err(LONG);
         }
         let (left, outcome) = if tokens >= cost {
@@ -334,7 +388,11 @@ impl PluginKv {
             let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             (tokens, Err(wait.max(Duration::from_millis(1))))
         };
-        slots.insert(key.into(), Slot::Bucket { tokens: left, at: clocks.monotonic });
+        let missing = Duration::try_from_secs_f64((burst - left).max(0.0) / per_second);
+        let at = clocks.monotonic;
+        // A bucket that nothing flows into is never full again.
+        let full = missing.map_or(Duration::MAX, |missing| at.saturating_add(missing));
+        slots.by_key.insert(key.into(), Slot::Bucket { tokens: left, at, full });
         outcome
     }
 }
@@ -359,16 +417,21 @@ pub(super) fn expiry(now: Timestamp, ttl_ms: Option<u64>) -> Timestamp {
     ttl_ms.map_or(Timestamp::NEVER, |ms| now.after(Duration::from_millis(ms)))
 }
 
-fn make_room(
-    slots: &mut BTreeMap<Box<str>, Slot>,
-    key: &str,
-    now: Timestamp,
-) -> Result<(), KvError> {
-    if slots.len() < SLOTS_MAX || slots.contains_key(key) {
-        return Ok(());
+impl Slots {
+    /// Forgets what says nothing any more, if that is needed for one more key. What still counts is never
+    /// forgotten: a limit would be none.
+    fn make_room(&mut self, key: &str, clocks: Clocks) -> Result<(), KvError> {
+        if self.by_key.len() < SLOTS_MAX || self.by_key.contains_key(key) {
+            return Ok(());
+        }
+        let lately = |at| clocks.monotonic.saturating_sub(at) < LOOK_AGAIN_AFTER;
+        if self.looked.is_some_and(lately) {
+            return Err(KvError::Exhausted);
+        }
+        self.looked = Some(clocks.monotonic);
+        self.by_key.retain(|_, slot| !slot.is_spent(clocks));
+        if self.by_key.len() < SLOTS_MAX { Ok(()) } else { Err(KvError::Exhausted) }
     }
-    slots.retain(|_, slot| matches!(slot, Slot::Counter { expires, .. } if *expires > now));
-    if slots.len() < SLOTS_MAX { Ok(()) } else { Err(KvError::Exhausted) }
 }
 
 fn check(key: &str, value: &[u8]) -> Result<(), KvError> {
@@ -384,3 +447,6 @@ fn decode(bytes: &Bytes) -> Result<Entry, KvError> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
