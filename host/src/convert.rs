@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use message::edit::CONVERT_TEXT;
 use message::mail::{Compose, Fields, MailView, SmsFields, compose};
 use message::text::{Alphabet, SegmentOptions, choose, count_parts, fit, transliterate};
 use message::{Address, Message, MessageId, Short, Timestamp};
@@ -14,7 +15,7 @@ use crate::conversation;
 use crate::delivery::SmsOut;
 use crate::pipeline::reply;
 
-/// What a mail says as an SMS.
+/// What a mail says as an SMS: what a plugin wrote for it, else what the route makes of it.
 ///
 /// # Errors
 /// The refusal: it may not become one, or it takes too many parts.
@@ -23,8 +24,10 @@ pub fn to_sms(message: &Message, raw: &Bytes, options: &Convert) -> Result<SmsOu
     if !options.auto_submitted && (message.sender.is_null() || view.is_automatic()) {
         return Err(reply(554, "5.7.1", 0x45, "Automatic mail is not turned into SMS"));
     }
-    let fields = SmsFields::of(&view, &options.strip);
-    let text = options.text.render(&fields.as_fields());
+    let text = match message.meta.get(CONVERT_TEXT) {
+        Some(written) => written.to_string(),
+        None => options.text.render(&SmsFields::of(&view, &options.strip).as_fields()),
+    };
     let text = if options.transliterate { transliterate(&text) } else { Cow::Borrowed(&*text) };
     let parts = count_parts(&text);
     let text = if parts <= usize::from(options.parts_max) {
@@ -166,6 +169,40 @@ fn message_id(id: MessageId, hostname: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{CheckOptions, load_text};
+    use crate::delivery::Answers;
+    use crate::plan::tests::leg;
+
+    const MAIL: &[u8] = b"From: a@example.org\r\nSubject: Disk\r\n\r\nIt is full\r\n";
+
+    /// The text of the SMS that [`MAIL`] becomes, by these options of a route, if a plugin wrote this.
+    #[track_caller]
+    fn check_sms(written: Option<&str>, convert: &str, expect: Result<&str, u16>) {
+        let config = format!(
+            "connectors: {{ smsc: {{ smpp: {{ host: 127.0.0.1, system_id: w, password: {{ env: W }} }} }} }}\n\
+             routes: [{{ name: all, to: smsc, convert: {{ {convert} }} }}]"
+        );
+        let options = CheckOptions { environment: false };
+        let config = load_text("w.yaml".as_ref(), &config, options).config.unwrap();
+        let leg = leg(&["+33612345678"], Answers::Origin);
+        let mut message = Arc::unwrap_or_clone(leg.message);
+        message.meta.extend(written.map(|text| (CONVERT_TEXT.into(), text.into())));
+        let sms = to_sms(&message, &Bytes::from_static(MAIL), &config.routes[0].options.convert);
+        let got = sms.as_ref().map(|sms| &*sms.text).map_err(|reply| reply.smtp_code);
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn what_a_plugin_wrote_takes_the_place_of_the_template_and_of_nothing_else() {
+        let template = "text: '{subject}: {text}'";
+        check_sms(None, template, Ok("Disk: It is full"));
+        check_sms(Some("db1 is {text}"), template, Ok("db1 is {text}"));
+        check_sms(Some(""), template, Ok(""));
+        check_sms(Some("“db1”"), "transliterate: true", Ok("\"db1\""));
+        let long = "x".repeat(400);
+        check_sms(Some(&long), "parts: 2, on_excess: reject", Err(552));
+        check_sms(Some(&long), "parts: 2", Ok(&"x".repeat(306)));
+    }
 
     #[test]
     fn the_author_of_a_mail_is_a_mailbox_whatever_the_sender_of_the_sms() {

@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod route;
 pub mod convert;
 pub mod conversation;
+pub mod loops;
 pub mod plan;
 pub mod spooler;
 pub mod queue;

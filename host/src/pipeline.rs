@@ -12,6 +12,7 @@ use message::{Message, MessageId, Timestamp};
 use crate::config::{Name, OnError, Reply};
 use crate::delivery::Answers;
 use crate::generation::{Generation, PluginSlot};
+use crate::loops::Whom;
 use crate::observe::event::{Event, What};
 use crate::plugin::{
     self, Call, Change, Claims, Fault, Figures, HostEnv, Judgement, KvWrite, ReceiptCall,
@@ -162,6 +163,8 @@ struct Travelling {
     last: Option<Name>,
     /// A fork as its plugin emitted it, and that plugin.
     born: Option<(Arc<Message>, Name)>,
+    /// Whom it may answer by the way that the message came.
+    whom: Whom,
 }
 
 /// What plugins have said of a leg that goes on.
@@ -190,10 +193,11 @@ impl Travelling {
     /// Its fate. A fork that is put off is decided again as it was when it was born: plugins between
     /// may have changed it and will do so again.
     fn arrive(self, fate: Fate) -> Leg {
-        let (message, after) = match (&fate, self.born) {
+        let (mut message, after) = match (&fate, self.born) {
             (Fate::Defer(..), Some((message, plugin))) => (message, Some(plugin)),
             (_, _) => (self.message, self.last),
         };
+        self.whom.note(&mut message);
         Leg { message, answers: self.answers, fate, after }
     }
 }
@@ -211,7 +215,8 @@ impl Run<'_> {
         let mut legs = Vec::new();
         let (next, last) = self.place_after(begin.after);
         let (answers, said, born) = (begin.answers, Said::Nothing, None);
-        let mut travelling = vec![Travelling { message, answers, next, said, last, born }];
+        let whom = Whom::of(&message, begin.answers != Answers::Origin);
+        let mut travelling = vec![Travelling { message, answers, next, said, last, born, whom }];
         while let Some(mut leg) = travelling.pop() {
             let before = (travelling.len(), writes.kv.len(), writes.claims.len());
             let fate = match self.travel(&mut leg, &mut travelling, &mut writes, events).await {
@@ -333,6 +338,7 @@ impl Run<'_> {
                 said: Said::Nothing,
                 last: Some(Arc::clone(&plugin)),
                 born: Some((message, plugin)),
+                whom: leg.whom.of_fork(&leg.message),
             };
             if !matches!(fork.verdict, Verdict::Next) {
                 events.push(self.emitted(leg, &born, &name, &fork.verdict));

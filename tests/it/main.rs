@@ -14,6 +14,7 @@ mod spool;
 mod admission;
 mod reload;
 mod plugins;
+mod forks;
 mod queue;
 mod drain;
 mod clock;

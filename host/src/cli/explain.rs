@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use message::Timestamp;
 use message::text::Alphabet;
+use message::{Address, Message, Timestamp};
 use serde_json::{Value, json};
 
-use crate::config::{CheckOptions, Config, TestMessage, load};
+use crate::config::{CheckOptions, Config, Name, TestMessage, load};
+use crate::loops;
 use crate::platform::clock::Clock;
 use crate::route::{Explanation, MessageFacts, RouteDecision, RouteTable};
 
@@ -44,6 +45,9 @@ pub struct ExplainArgs {
     /// The text.
     #[arg(long, default_value = "")]
     pub text: String,
+    /// It is a fork that a plugin made of a message from this sender.
+    #[arg(long, value_name = "SENDER")]
+    pub fork_of: Option<String>,
     /// Print one JSON object per recipient.
     #[arg(long)]
     pub json: bool,
@@ -85,30 +89,48 @@ fn explain(config: &Config, args: &ExplainArgs, now: Timestamp) -> Result<(Strin
         headers: std::collections::BTreeMap::new(),
         text: args.text.as_str().into(),
     };
-    let message = specimen(config, &wanted, now)?;
+    let mut message = Arc::new(specimen(config, &wanted, now)?);
+    if let Some(sender) = &args.fork_of {
+        loops::fork_of(&Address::guess(sender), &mut message);
+    }
     let table = RouteTable::compile(config);
     let mut text = String::new();
     let mut all_have_one = true;
     for recipient in &message.recipients {
-        let facts = MessageFacts::new(&message, &recipient.address, now, Alphabet::Gsm);
-        let explanation = table.explain(&facts);
+        let facts = MessageFacts::new(&message, &recipient.address, now, Alphabet::Gsm)
+            .fork(args.fork_of.is_some());
+        let mut explanation = table.explain(&facts);
+        let back = turn_away(&mut explanation.decision, &message, &recipient.address);
         all_have_one &= explanation.decision != RouteDecision::NoRoute;
         let to = recipient.address.to_string();
         let original = recipient.original.as_deref();
         if args.json {
-            text.push_str(&format!("{}\n", as_json(&to, original, &explanation)));
+            text.push_str(&format!("{}\n", as_json(&to, original, &explanation, &back)));
         } else {
-            write_human(&mut text, &to, original, &explanation).map_err(|e| e.to_string())?;
+            write_human(&mut text, &to, original, (&explanation, &back))
+                .map_err(|e| e.to_string())?;
         }
     }
     Ok((text, all_have_one))
+}
+
+/// Takes out the targets that would send the message back to where it came from, and names them.
+fn turn_away(decision: &mut RouteDecision, message: &Message, to: &Address) -> Vec<Name> {
+    let RouteDecision::Targets { targets, .. } = decision else { return Vec::new() };
+    let goes_back = |name: &Name| loops::goes_back(message, to, name);
+    let (back, kept): (Vec<Name>, Vec<Name>) = targets.iter().cloned().partition(goes_back);
+    *targets = kept.into();
+    if targets.is_empty() {
+        *decision = RouteDecision::NoRoute;
+    }
+    back
 }
 
 fn write_human(
     text: &mut String,
     to: &str,
     original: Option<&str>,
-    explanation: &Explanation,
+    (explanation, back): (&Explanation, &[Name]),
 ) -> std::fmt::Result {
     match original {
         Some(original) => writeln!(text, "{original} is {to}")?,
@@ -124,6 +146,9 @@ fn write_human(
         } else {
             writeln!(text, "  {name} ({place}) does not: {}", step.because)?;
         }
+    }
+    for name in back {
+        writeln!(text, "  not back to {name}, where it came from")?;
     }
     writeln!(text, "  => {}", spell(&explanation.decision))
 }
@@ -141,7 +166,7 @@ fn spell(decision: &RouteDecision) -> String {
     }
 }
 
-fn as_json(to: &str, original: Option<&str>, explanation: &Explanation) -> Value {
+fn as_json(to: &str, original: Option<&str>, explanation: &Explanation, back: &[Name]) -> Value {
     let steps: Vec<Value> = explanation
         .steps
         .iter()
@@ -163,6 +188,7 @@ fn as_json(to: &str, original: Option<&str>, explanation: &Explanation) -> Value
         "original": original,
         "route": explanation.decision.route().map(|route| &*route.name),
         "targets": targets,
+        "not_back_to": back.iter().map(|name| &**name).collect::<Vec<_>>(),
         "decision": spell(&explanation.decision),
         "skipped": explanation.skipped,
         "steps": steps,
@@ -189,7 +215,6 @@ routes:
 
     #[track_caller]
     fn check(to: &str, subject: &str, expect: Result<(&str, bool), &str>) {
-        let loaded = load_text("w.yaml".as_ref(), CONFIG, CheckOptions { environment: false });
         let args = ExplainArgs {
             config: "w.yaml".into(),
             door: "mail".to_owned(),
@@ -198,9 +223,16 @@ routes:
             to: vec![to.to_owned()],
             subject: Some(subject.to_owned()),
             text: String::new(),
+            fork_of: None,
             json: false,
         };
-        let found = explain(&loaded.config.unwrap(), &args, Timestamp::from_ms(1_795_425_725_123));
+        check_args(&args, expect);
+    }
+
+    #[track_caller]
+    fn check_args(args: &ExplainArgs, expect: Result<(&str, bool), &str>) {
+        let loaded = load_text("w.yaml".as_ref(), CONFIG, CheckOptions { environment: false });
+        let found = explain(&loaded.config.unwrap(), args, Timestamp::from_ms(1_795_425_725_123));
         let found = found.as_ref().map(|(text, all)| (text.as_str(), *all)).map_err(String::as_str);
         assert_eq!(found, expect);
     }
@@ -223,5 +255,28 @@ routes:
         let problem = "bob@sms.example.net is refused when it is named: \
                        'b' does not belong in a phone number";
         check("bob@sms.example.net", "Hi", Err(problem));
+    }
+
+    #[test]
+    fn nothing_goes_back_but_a_fork_that_answers_the_sender() {
+        let args = |fork_of: Option<&str>| ExplainArgs {
+            config: "w.yaml".into(),
+            door: "smsc".to_owned(),
+            account: None,
+            from: "33700".to_owned(),
+            to: vec!["+33612345678".to_owned()],
+            subject: None,
+            text: "Bye".to_owned(),
+            fork_of: fork_of.map(str::to_owned),
+            json: false,
+        };
+        let way = "+33612345678\n  1 route(s) are not for such a recipient\n  \
+                   urgent (w.yaml:10) does not: subject: prefix urgent does not hold\n  \
+                   french (w.yaml:11) takes it\n";
+        let turned = format!("{way}  not back to smsc, where it came from\n  => relay\n");
+        check_args(&args(None), Ok((&turned, true)));
+        check_args(&args(Some("+33612345679")), Ok((&turned, true)));
+        let answers = format!("{way}  => smsc, then relay\n");
+        check_args(&args(Some("33612345678")), Ok((&answers, true)));
     }
 }

@@ -12,6 +12,7 @@ use crate::delivery::{
     AGAIN_MIN, Answers, Cause, DECIDER, Delivery, HELD, KnownAs, Terms, route_after,
 };
 use crate::generation::{Generation, TargetKind};
+use crate::loops;
 use crate::observe::event::{Event, What};
 use crate::pipeline::{Fate, Leg, reply};
 use crate::receipt::answer::{About, Outcome};
@@ -153,7 +154,8 @@ impl Planner<'_> {
 
     fn by_tables(&self, plan: &mut Plan, origin: MessageId, leg: &Leg, recipient: &Recipient) {
         let zero = convert::zero_at(&self.generation.config, &leg.message);
-        let facts = MessageFacts::new(&leg.message, &recipient.address, self.now, zero);
+        let facts = MessageFacts::new(&leg.message, &recipient.address, self.now, zero)
+            .fork(leg.answers != Answers::Origin);
         let routes = &self.generation.routes;
         let decision =
             if self.may_hold { routes.resolve(&facts) } else { routes.resolve_past_holds(&facts) };
@@ -192,8 +194,7 @@ impl Planner<'_> {
         recipient: &Recipient,
         mut way: Way<'_>,
     ) {
-        // Never back to where the message came from.
-        way.targets.retain(|name| **name != *leg.message.origin.door);
+        way.targets.retain(|name| !loops::goes_back(&leg.message, &recipient.address, name));
         let Some(kind) = way.targets.iter().find_map(|name| self.generation.target_kind(name))
         else {
             return self.refuse(plan, (origin, leg), recipient, (no_route(), false));
@@ -463,7 +464,7 @@ pub fn queue_full() -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cli::specimen::specimen;
     use crate::config::{CheckOptions, TestMessage, load_text};
@@ -502,7 +503,7 @@ routes:
     }
 
     /// A leg of a message from an ESME to these recipients.
-    pub(super) fn leg(to: &[&str], answers: Answers) -> Leg {
+    pub(crate) fn leg(to: &[&str], answers: Answers) -> Leg {
         let wanted = TestMessage {
             door: "esmes".into(),
             account: None,

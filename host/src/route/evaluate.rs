@@ -61,6 +61,7 @@ pub(super) fn evaluate(condition: &Condition, facts: &impl Facts) -> Truth {
             let minutes = facts.now().as_secs() / 60;
             windows.iter().any(|window| window.contains(minutes)).into()
         }
+        Condition::Fork(wanted) => (facts.is_fork() == *wanted).into(),
         Condition::Share(share) => {
             known(facts.id(), |id| spread(id.as_u64()) % 10_000 < u64::from(*share))
         }

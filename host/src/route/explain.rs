@@ -94,6 +94,7 @@ fn describe(condition: &Condition) -> String {
         }
         Condition::Tlv(tag, _) => format!("tlv.{tag:#06x}"),
         Condition::Time(windows) => format!("time: {} window(s)", windows.len()),
+        Condition::Fork(wanted) => format!("fork: {wanted}"),
         Condition::Share(share) => {
             format!("percentage: {}.{:02}", share / 100, share % 100)
         }

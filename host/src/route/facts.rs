@@ -30,6 +30,8 @@ pub trait Facts {
     fn recipient(&self) -> &Address;
     /// The time of the decision.
     fn now(&self) -> Timestamp;
+    /// A plugin made it of another message.
+    fn is_fork(&self) -> bool;
     /// The message's id.
     fn id(&self) -> Fact<MessageId>;
     /// Octets of the raw mail, or of the user data.
@@ -90,6 +92,10 @@ impl Facts for Envelope<'_> {
         self.now
     }
 
+    fn is_fork(&self) -> bool {
+        false
+    }
+
     fn id(&self) -> Fact<MessageId> {
         Fact::Later
     }
@@ -132,6 +138,7 @@ pub struct MessageFacts<'a> {
     now: Timestamp,
     /// What data_coding 0 means at the message's door.
     zero: Alphabet,
+    is_fork: bool,
     view: OnceCell<MailView>,
     short_text: OnceCell<Option<String>>,
 }
@@ -147,7 +154,13 @@ impl<'a> MessageFacts<'a> {
         zero: Alphabet,
     ) -> Self {
         let (view, short_text) = (OnceCell::new(), OnceCell::new());
-        Self { message, recipient, now, zero, view, short_text }
+        Self { message, recipient, now, zero, is_fork: false, view, short_text }
+    }
+
+    /// The same of a fork, or of a message that is none.
+    #[must_use]
+    pub fn fork(self, is_fork: bool) -> Self {
+        Self { is_fork, ..self }
     }
 
     /// The same message for another recipient.
@@ -189,6 +202,10 @@ impl Facts for MessageFacts<'_> {
 
     fn now(&self) -> Timestamp {
         self.now
+    }
+
+    fn is_fork(&self) -> bool {
+        self.is_fork
     }
 
     fn id(&self) -> Fact<MessageId> {

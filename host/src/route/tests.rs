@@ -161,9 +161,15 @@ fn conditions_on_the_rest_of_the_envelope() {
         ("{ meta: { class: { present: false } } }", false),
         ("{ meta: { other: { present: false } } }", true),
         ("{ meta: { other: x } }", false),
+        ("{ fork: false }", true),
+        ("{ fork: true }", false),
     ] {
         check(&sms, "+33612345678", when, expect);
     }
+    let to = Address::phone("+33612345678");
+    let table = table("- { name: r, when: { fork: true }, to: a }");
+    let fork = MessageFacts::new(&sms, &to, NOW, Alphabet::Gsm).fork(true);
+    assert_eq!(first_target(&table.resolve(&fork)), Some("a"));
 }
 
 #[test]

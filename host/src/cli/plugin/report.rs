@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use message::edit::Edited;
+use message::edit::{CONVERT_TEXT, Edited};
 use message::{Content, Message};
 
 use crate::plugin::{Judgement, Reply, Verdict};
@@ -82,7 +82,8 @@ fn differences(indent: &str, old: &Arc<Message>, new: &Arc<Message>) {
             .for_each(|field| line('+', "header", field));
     }
     changed("text", before.text().unwrap_or_default(), after.text().unwrap_or_default());
-    for (key, value) in &new.meta {
+    // This one is shown as the field that it is.
+    for (key, value) in new.meta.iter().filter(|(key, _)| ***key != *CONVERT_TEXT) {
         if old.meta.get(key) != Some(value) {
             line('+', &format!("note {key}"), value);
         }

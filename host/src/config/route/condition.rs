@@ -52,6 +52,7 @@ pub(super) static KEYS: Schema = Schema {
             Kind::Several(&Kind::Hours),
             "It is one of these hours, such as `mon-fri 08:00-20:00 +01:00`.",
         ),
+        key("fork", Kind::Flag, "A plugin made it of another message; `false`: it came so."),
         key(
             "percentage",
             Kind::Decimal(0.0, 100.0),
@@ -120,6 +121,9 @@ impl Condition {
         all.extend(read_tlvs(check, &section));
         if section.has("time") {
             all.push(Self::Time(section.several(check, "time", TimeWindow::parse)));
+        }
+        if section.has("fork") {
+            all.push(Self::Fork(section.flag(check, "fork")));
         }
         if section.has("percentage") {
             all.push(Self::Share(ten_thousandths(section.decimal(check, "percentage"))));

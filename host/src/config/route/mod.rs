@@ -69,6 +69,8 @@ pub enum Condition {
     Tlv(u16, Option<Vec<Arc<[u8]>>>),
     /// It is one of these times.
     Time(Vec<TimeWindow>),
+    /// A plugin made it of another message, or it came so.
+    Fork(bool),
     /// So many of ten thousand messages, always the same ones for one message id.
     Share(u16),
 }

@@ -119,7 +119,7 @@ const ADDRESS_PLACES: &[&str] = &["to", "from", "digits", "local", "domain"];
 static CONVERT: Schema = Schema {
     about: "What happens when a mail becomes an SMS, or an SMS a mail.",
     keys: &[
-        key("text", Kind::Template(&["subject", "text", "from", "to"]), "The text of the SMS.")
+        key("text", Kind::Template(&["subject", "text", "from", "to"]), "The text of the SMS; the field `convert.text` of a plugin takes its place.")
             .or("{text}"),
         key("parts", Kind::Int(1, 255), "Parts of one SMS at most.").or("3"),
         key(

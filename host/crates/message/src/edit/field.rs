@@ -19,7 +19,7 @@ const TLV_PREFIX: &str = "smpp.tlv.0x";
 /// SMPP sar_msg_ref_num, sar_total_segments and sar_segment_seqnum (SMPP v3.4 §5.3.2.22–24).
 const SAR: [u16; 3] = [0x020C, 0x020E, 0x020F];
 /// Every key but those of TLVs, in the order of [`Edited::fields`].
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "smpp.data_coding",
     "smpp.esm_class",
     "smpp.protocol_id",
@@ -35,6 +35,7 @@ const KEYS: [&str; 15] = [
     "delivery.not-before-ms",
     "delivery.expires-ms",
     "delivery.priority",
+    CONVERT_TEXT,
 ];
 
 /// The value of a field.

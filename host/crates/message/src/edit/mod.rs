@@ -31,7 +31,8 @@ pub const NOTE_BYTES_MAX: usize = 4096;
 pub const TEXT_BYTES_MAX: usize = mail::TEXT_OCTETS_MAX;
 /// Octets of a message that are searched for needles.
 pub const SEARCHED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
-/// The note that holds the text to send if the message crosses to SMS.
+/// The field, and the note, that holds the text of the SMS that a mail becomes, at most
+/// [`NOTE_BYTES_MAX`] octets.
 pub const CONVERT_TEXT: &str = "convert.text";
 
 /// Octets read to find an address among others.

@@ -184,6 +184,21 @@ fn fields_have_types_and_rights() {
 }
 
 #[test]
+fn the_text_of_the_sms_that_a_mail_becomes_is_a_field_of_bounded_length() {
+    let mut edited = mail();
+    let text = Value::Text("Win".to_owned());
+    edited.set_field("convert.text", &text).unwrap();
+    assert_eq!(edited.field("convert.text"), text);
+    assert_eq!(edited.fields("convert."), [("convert.text".to_owned(), text)]);
+    let long = |octets| Value::Text("x".repeat(octets));
+    assert_eq!(edited.set_field("convert.text", &long(4097)), Err(EditError::TooLarge));
+    edited.set_field("convert.text", &long(4096)).unwrap();
+    assert_eq!(edited.set_field("convert.text", &Value::Int(1)), Err(EditError::Invalid));
+    edited.set_field("convert.text", &Value::None).unwrap();
+    assert_eq!(edited.fields("convert."), []);
+}
+
+#[test]
 fn notes_are_bounded() {
     let mut edited = mail();
     for n in 0..64 {
