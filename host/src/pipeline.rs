@@ -108,6 +108,11 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
     fn figures(&self) -> Figures {
         Figures::default()
     }
+
+    /// What it told of itself by metrics, if it can.
+    fn told(&self) -> Option<&plugin::Told> {
+        None
+    }
 }
 
 /// One run of the pipeline.

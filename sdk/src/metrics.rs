@@ -1,4 +1,7 @@
 //! Numbers for the host's metrics page, under the plugin's name.
+//!
+//! They count at once, also if the call fails. The first use of a name says whether it is a counter, a gauge or
+//! a histogram. A plugin has 64 names, of at most 64 letters, digits and `_`; others are not kept.
 
 use crate::backend;
 

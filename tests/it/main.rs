@@ -15,6 +15,7 @@ mod admission;
 mod reload;
 mod plugins;
 mod forks;
+mod figures;
 mod queue;
 mod drain;
 mod clock;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::figures;
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
 use crate::platform::memory::resident_bytes;
 use crate::plugin::Figures;
@@ -219,6 +220,7 @@ impl Collector for Gauges {
         self.of_spool(&mut encoder)?;
         self.of_health(&mut encoder)?;
         self.of_plugins(&mut encoder)?;
+        figures::encode(&self.router.generation().plugins, &mut encoder)?;
         self.of_process(&mut encoder)
     }
 }

@@ -10,6 +10,7 @@ mod events;
 mod failure;
 mod watch;
 mod gauges;
+mod figures;
 #[cfg(test)]
 mod tests;
 

@@ -61,8 +61,8 @@ pub trait HostEnv: fmt::Debug + Send + Sync {
     /// A line of the plugin's log. It counts as content: it may hold what the message said.
     fn log(&self, line: LogLine<'_>);
 
-    /// A number for the metrics page, under the plugin's name.
-    fn metric(&self, plugin: &str, name: &str, metric: Metric);
+    /// A number that was noted among the plugin's figures, for tools that show it at once.
+    fn metric(&self, _plugin: &str, _name: &str, _metric: Metric) {}
 }
 
 /// What the store said about a key.

@@ -32,6 +32,8 @@ pub(super) const EDITED_HEADER_BYTES_MAX: usize = 128 << 10;
 pub(super) const OUTPUT_BYTES_EXTRA: usize = 1 << 20;
 /// Names of metrics of one plugin; others are not counted.
 pub(super) const METRICS_MAX: usize = 64;
+/// Octets of the name of a metric.
+pub(super) const METRIC_NAME_BYTES_MAX: usize = 64;
 /// Writes to keys in one call.
 pub(super) const KV_WRITES_MAX: usize = 64;
 /// Octets of a key.

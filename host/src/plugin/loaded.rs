@@ -18,6 +18,7 @@ use super::module::{Module, hex};
 use super::ready::Ready;
 use super::session::{Finished, Session, Shared};
 use super::slots::{Slot, Tenancy, Waiting};
+use super::told::Told;
 use super::verdict;
 use crate::config::PluginConfig;
 
@@ -128,6 +129,12 @@ impl Plugin {
     #[must_use]
     pub const fn version(&self) -> &Arc<str> {
         &self.version
+    }
+
+    /// What it told by metrics since it was loaded.
+    #[must_use]
+    pub fn told(&self) -> &Told {
+        &self.shared.told
     }
 
     /// Instances made since it was loaded.
@@ -348,6 +355,7 @@ impl Plugin {
     /// anew for the traffic. Where all slots have work, the first call makes it.
     pub(super) async fn renew(&self, env: &Arc<dyn HostEnv>) -> Result<(), Fault> {
         self.ready.clear();
+        self.shared.told.forget();
         self.loading.store(false, Ordering::Relaxed);
         self.made.store(0, Ordering::Relaxed);
         if let Some(slot) = self.tenancy.take_now() {

@@ -26,6 +26,7 @@ mod verdict;
 mod breaker;
 mod kv;
 mod quota;
+mod told;
 mod limits;
 mod engine;
 mod bindings;
@@ -43,6 +44,7 @@ pub use judgement::{
 pub use kv::Claims;
 pub use load::{Host, Options, StartError, Workshop};
 pub use loaded::{Figures, Plugin};
+pub use told::{Figure, Told};
 pub use module::{MODULE_BYTES_MAX, Manifest, Module, hex};
 
 #[cfg(test)]

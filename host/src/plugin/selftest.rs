@@ -12,7 +12,7 @@ use message::{
     Address, Content, Message, MessageId, Origin, Protocol, Recipient, Short, Timestamp, Wish,
 };
 
-use super::env::{HostEnv, KvFound, LogLevel, LogLine, Metric, TargetState};
+use super::env::{HostEnv, KvFound, LogLevel, LogLine, TargetState};
 use super::fault::{Fault, LoadError, LoadStep};
 use super::judgement::{Call, Stage};
 use super::kv::PluginKv;
@@ -138,6 +138,4 @@ impl HostEnv for Quiet {
     }
 
     fn log(&self, _line: LogLine<'_>) {}
-
-    fn metric(&self, _plugin: &str, _name: &str, _metric: Metric) {}
 }

@@ -1,7 +1,7 @@
 //! One call of a plugin, seen from inside: the message under edit, its forks, what was written.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use message::edit::Edited;
@@ -14,9 +14,10 @@ use super::fault::Fault;
 use super::judgement::{Answers, Call, Fork, ReceiptCall, SeenReceipt, Stage};
 use super::kv::{CallKv, PluginKv};
 use super::limits::{
-    ASKS_MAX, FORKS_MAX, Limiter, METRICS_MAX, OUTPUT_BYTES_EXTRA, WORK_BYTES_A_TICK,
+    ASKS_MAX, FORKS_MAX, Limiter, OUTPUT_BYTES_EXTRA, WORK_BYTES_A_TICK,
 };
 use super::lines::{Budget, Lines};
+use super::told::Told;
 use crate::config::PluginConfig;
 
 /// What all instances of a plugin share.
@@ -26,18 +27,13 @@ pub(super) struct Shared {
     pub(super) kv: Arc<PluginKv>,
     /// What it has written into the log of late.
     pub(super) lines: Budget,
-    metrics: Mutex<BTreeSet<Box<str>>>,
+    /// What it told by metrics.
+    pub(super) told: Told,
 }
 
 impl Shared {
     pub(super) fn new(config: Arc<PluginConfig>, kv: Arc<PluginKv>) -> Self {
-        Self { config, kv, lines: Budget::default(), metrics: Mutex::default() }
-    }
-
-    /// Whether a metric of this name is kept: the first [`METRICS_MAX`] names are.
-    pub(super) fn keeps_metric(&self, name: &str) -> bool {
-        let mut names = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        names.contains(name) || (names.len() < METRICS_MAX && names.insert(name.into()))
+        Self { config, kv, lines: Budget::default(), told: Told::default() }
     }
 }
 

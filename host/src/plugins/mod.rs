@@ -23,7 +23,7 @@ use crate::platform::machine::Machine;
 use crate::platform::tasks::Tasks;
 use crate::plugin::{
     Call, Fault, Figures, Host, HostEnv, Judgement, LoadError, LoadStep, Options, Plugin,
-    ReceiptCall, StartError,
+    ReceiptCall, StartError, Told,
 };
 use crate::router::{Env, Targets};
 
@@ -48,6 +48,10 @@ impl Judge for Plugin {
 
     fn figures(&self) -> Figures {
         Self::figures(self)
+    }
+
+    fn told(&self) -> Option<&Told> {
+        Some(Self::told(self))
     }
 }
 

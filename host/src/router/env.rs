@@ -17,7 +17,7 @@ use crate::platform::clock::Clock;
 use crate::platform::tasks::Tasks;
 use crate::plugin::{
     Ask, HostEnv, KvFound, KvUnavailable, KvUsage, LogLevel, LogLine, LookupAnswer, LookupError,
-    Metric, TargetState,
+    TargetState,
 };
 
 /// Keys that are read at a time when they are counted.
@@ -167,10 +167,6 @@ impl HostEnv for Env {
             LogLevel::Warn => tracing::warn!(target: "plugin", plugin, id, ?fields, "{text}"),
             LogLevel::Error => tracing::error!(target: "plugin", plugin, id, ?fields, "{text}"),
         }
-    }
-
-    fn metric(&self, plugin: &str, name: &str, metric: Metric) {
-        tracing::debug!(target: "plugin", event = "plugin.metric", plugin, name, ?metric);
     }
 }
 

@@ -90,13 +90,10 @@ impl metrics::Host for Context {
 }
 
 impl Context {
-    /// Names are kept to what a metrics page can print.
     fn metric(&mut self, name: &str, metric: Metric) {
         self.copy(name.len());
-        let printable = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let usable = (1..=64).contains(&name.len()) && name.chars().all(printable);
-        if let (true, Some(session)) = (usable, &self.session)
-            && session.shared.keeps_metric(name)
+        if let Some(session) = &self.session
+            && session.shared.told.note(name, metric)
         {
             session.env.metric(&session.shared.config.name, name, metric);
         }
