@@ -26,6 +26,7 @@ use crate::observe::metrics::Metrics;
 use crate::plan::{Plan, no_route};
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
+use crate::plugin::HostEnv;
 use crate::plugins::{PluginSet, Surroundings};
 use crate::route::RouteTable;
 use crate::router::{Parts, Rehearsed, Router, Targets};
@@ -103,20 +104,7 @@ impl Rehearsal {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(config: Arc<Config>, clock: Clock) -> Result<Self, OpenError> {
-        let mut options = spool::Options::new(|| Clock::system().instant());
-        options.reserve_bytes = 0;
-        let spool = spool::Spool::open_memory(options).map_err(anyhow::Error::from)?;
-        let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
-        let machine = Machine::from(clock);
-        let surroundings = Surroundings {
-            spool: spool.clone(),
-            targets: Arc::clone(&targets),
-            last_good: LastGood::of(Path::new(""), &SpoolPlace::Memory),
-            // A rehearsal asks nobody: look-ups are not available.
-            lookups: None,
-        };
-        let plugins = PluginSet::start(&machine, surroundings).map_err(anyhow::Error::from)?;
-        let env = plugins.env(&config);
+        let Loading { machine, spool, targets, plugins, env } = Loading::start(&config, clock)?;
         let loaded = plugins.load(&config, &env, &[], None).await.map_err(OpenError::Plugins)?;
         let generation = Arc::new(Generation {
             number: 1,
@@ -139,6 +127,20 @@ impl Rehearsal {
         };
         let router = Router::open(parts).await?;
         Ok(Self { router, generation, _plugins: plugins })
+    }
+
+    /// Loads the plugins that a router with this configuration would run, dropped files included, and
+    /// forgets them.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn try_plugins(config: &Arc<Config>, clock: Clock) -> Result<(), OpenError> {
+        if config.plugins.list.is_empty() && config.plugins.auto.is_none() {
+            return Ok(());
+        }
+        let loading = Loading::start(config, clock)?;
+        let loaded = loading.plugins.load(config, &loading.env, &[], None).await;
+        loaded.map(drop).map_err(OpenError::Plugins)
     }
 
     /// Runs one test.
@@ -288,6 +290,35 @@ impl Rehearsal {
         };
         let parts = compose(queued, &composing, || 0, now).ok()?;
         u32::try_from(parts.len()).ok()
+    }
+}
+
+/// What plugins are loaded with: a spool in memory, and targets that nobody uses.
+struct Loading {
+    machine: Machine,
+    spool: spool::Spool,
+    targets: Arc<ArcSwap<Targets>>,
+    plugins: PluginSet,
+    env: Arc<dyn HostEnv>,
+}
+
+impl Loading {
+    fn start(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Self> {
+        let mut options = spool::Options::new(|| Clock::system().instant());
+        options.reserve_bytes = 0;
+        let spool = spool::Spool::open_memory(options)?;
+        let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
+        let machine = Machine::from(clock);
+        let surroundings = Surroundings {
+            spool: spool.clone(),
+            targets: Arc::clone(&targets),
+            last_good: LastGood::of(Path::new(""), &SpoolPlace::Memory),
+            // A rehearsal asks nobody: look-ups are not available.
+            lookups: None,
+        };
+        let plugins = PluginSet::start(&machine, surroundings)?;
+        let env = plugins.env(config);
+        Ok(Self { machine, spool, targets, plugins, env })
     }
 }
 

@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
         Err(error) => return explain_usage(&error),
     };
     match cli.command {
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => blocking(check::run(args)),
         Command::Explain(args) => explain::run(&args),
         Command::Test(args) => blocking(test::run(args)),
         Command::Run(args) => blocking(run::run(args)),

@@ -1,7 +1,7 @@
 //! What the check found: where, what, and what to do about it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -78,6 +78,21 @@ impl fmt::Display for Finding {
 const WINDOW: usize = 100;
 
 impl Finding {
+    /// An error that stands at no line: something that the file names is wrong.
+    #[must_use]
+    pub fn of_file(file: &Path, message: String) -> Self {
+        Self {
+            severity: Severity::Error,
+            file: file.to_path_buf(),
+            line: 0,
+            column: 0,
+            length: 0,
+            message,
+            remedy: None,
+            snippet: String::new(),
+        }
+    }
+
     /// The part of the line to show, and how many characters of it stand before the place. Tabs
     /// become spaces so that the caret stands right.
     fn window(&self) -> (String, usize) {
