@@ -131,6 +131,12 @@ impl From<String> for Address {
     }
 }
 
+impl From<&String> for Address {
+    fn from(text: &String) -> Self {
+        Self::parse(text)
+    }
+}
+
 impl From<&Self> for Address {
     fn from(address: &Self) -> Self {
         address.clone()
@@ -163,6 +169,13 @@ mod tests {
     fn check(text: &str, kind: Kind, ton: u8) {
         let address = Address::parse(text);
         assert_eq!((address.kind, address.ton), (kind, ton), "{text}");
+    }
+
+    #[test]
+    fn whatever_holds_a_text_is_an_address() {
+        let text = "+447700900123".to_owned();
+        let all = [Address::from(&*text), Address::from(&text), Address::from(text.clone())];
+        assert!(all.iter().all(|address| *address == Address::phone(&*text)));
     }
 
     #[test]

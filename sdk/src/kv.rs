@@ -20,8 +20,8 @@ pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
 /// # Errors
 /// [`Error::TooLarge`] for a key over 256 octets or a value over 64 KiB, [`Error::Exhausted`] over 64 writes
 /// a call.
-pub fn set(key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Error> {
-    backend::kv_set(key, value, ttl.map(millis))
+pub fn set(key: &str, value: impl AsRef<[u8]>, ttl: Option<Duration>) -> Result<(), Error> {
+    backend::kv_set(key, value.as_ref(), ttl.map(millis))
 }
 
 /// Sets a key unless it is there. `true` if this message made it, also on a second run of the same message:
@@ -29,8 +29,12 @@ pub fn set(key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Error> 
 ///
 /// # Errors
 /// As [`set`]; [`Error::Unavailable`] while another uncommitted message holds the key.
-pub fn set_if_absent(key: &str, value: &[u8], ttl: Option<Duration>) -> Result<bool, Error> {
-    backend::kv_set_if_absent(key, value, ttl.map(millis))
+pub fn set_if_absent(
+    key: &str,
+    value: impl AsRef<[u8]>,
+    ttl: Option<Duration>,
+) -> Result<bool, Error> {
+    backend::kv_set_if_absent(key, value.as_ref(), ttl.map(millis))
 }
 
 /// Removes a key and says whether it was there.

@@ -2,6 +2,7 @@
 
 mod world;
 mod report;
+mod kit;
 pub mod new;
 pub mod inspect;
 pub mod judge;

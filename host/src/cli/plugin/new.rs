@@ -1,16 +1,19 @@
 //! `wirepost plugin new`: a folder that builds and passes its tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+
+use super::kit;
 
 /// What to make.
 #[derive(Debug, Args)]
 pub struct NewArgs {
     /// The plugin's name: lower-case letters, digits and hyphens. A folder of that name is made.
     name: String,
-    /// Where the SDK's sources are; without it the version of this program is taken from the registry.
+    /// Where the SDK's sources are; without it the plugin gets those of this program's version, below
+    /// `vendor`.
     #[arg(long, value_name = "FOLDER")]
     sdk: Option<PathBuf>,
 }
@@ -40,6 +43,7 @@ strip = "debuginfo"     # the names stay: they make a trap's backtrace readable
 
 # The plugin is a workspace of its own, wherever its folder is.
 [workspace]
+exclude = ["vendor"]
 "#;
 
 const SOURCE: &str = r#"//! Rejects messages that contain a word.
@@ -97,6 +101,21 @@ mod tests {
 "#;
 
 pub(super) fn run(args: &NewArgs) -> Result<()> {
+    make(args, Path::new(""))?;
+    let name = &args.name;
+    let module = name.replace('-', "_");
+    println!("{name} is there. Next:");
+    println!("  cd {name} && cargo test");
+    println!("  cargo build --release --target wasm32-unknown-unknown");
+    println!(
+        "  wirepost plugin run target/wasm32-unknown-unknown/release/{module}.wasm \
+         --config '{{\"word\":\"lottery\"}}' --from SHOP --to +33612345678 --text 'win the lottery'"
+    );
+    Ok(())
+}
+
+/// Makes the plugin's folder in this one.
+fn make(args: &NewArgs, within: &Path) -> Result<()> {
     let name = &args.name;
     let usable = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(usable) {
@@ -109,9 +128,9 @@ pub(super) fn run(args: &NewArgs) -> Result<()> {
                 .with_context(|| format!("{} is not there", folder.display()))?;
             format!("{{ path = {:?} }}", folder.display().to_string())
         }
-        None => format!("{:?}", env!("CARGO_PKG_VERSION")),
+        None => format!("{{ path = {:?} }}", kit::SDK),
     };
-    let folder = PathBuf::from(name);
+    let folder = within.join(name);
     std::fs::create_dir(&folder).with_context(|| format!("cannot make the folder {name}"))?;
     std::fs::create_dir(folder.join("src"))?;
     let fill = |template: &str| {
@@ -120,14 +139,9 @@ pub(super) fn run(args: &NewArgs) -> Result<()> {
     std::fs::write(folder.join("Cargo.toml"), fill(MANIFEST))?;
     std::fs::write(folder.join("src/lib.rs"), fill(SOURCE))?;
     std::fs::write(folder.join(".gitignore"), "/target\n")?;
-    let module = name.replace('-', "_");
-    println!("{name} is there. Next:");
-    println!("  cd {name} && cargo test");
-    println!("  cargo build --release --target wasm32-unknown-unknown");
-    println!(
-        "  wirepost plugin run target/wasm32-unknown-unknown/release/{module}.wasm \
-         --config '{{\"word\":\"lottery\"}}' --from SHOP --to +33612345678 --text 'win the lottery'"
-    );
+    if args.sdk.is_none() {
+        kit::write(&folder)?;
+    }
     Ok(())
 }
 
@@ -146,7 +160,23 @@ fn type_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::type_name;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_new_plugin_brings_packages_that_cargo_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        make(&NewArgs { name: "no-lottery".to_owned(), sdk: None }, folder.path()).unwrap();
+        let plugin = folder.path().join("no-lottery");
+        for package in ["", kit::SDK, "vendor/wirepost-message"] {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+            cargo.arg("--manifest-path").arg(plugin.join(package).join("Cargo.toml"));
+            let said = cargo.output().unwrap();
+            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        }
+    }
 
     #[test]
     fn a_name_becomes_a_type() {
