@@ -3,10 +3,23 @@
 //! Whom a fork may answer is a note that the host writes when the plugins are done with it, so that a
 //! fork which was held, or whose target went away, is still an answer when it is planned again. What a
 //! plugin writes there counts for nothing.
+//!
+//! Nothing in an SMS says that a program wrote it. Two programs that answer each other are slowed down
+//! by a bucket of answers for each number.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use message::{Address, Message};
+use message::{Address, Message, Timestamp};
+
+/// Answers that one number may get at once by the way that its messages came: more than a person asks
+/// for.
+const ANSWERS_MAX: u32 = 60;
+/// One more may follow after each of these times.
+const ANSWER_EVERY: Duration = Duration::from_secs(10);
+/// Numbers whose answers are counted; with more of them that got one lately, others are not counted.
+const NUMBERS_MAX: usize = 100_000;
 
 /// The note that says whom a fork may answer.
 const NOTE: &str = "answer.to";
@@ -60,12 +73,55 @@ pub fn fork_of(sender: &Address, message: &mut Arc<Message>) {
     whom.note(message);
 }
 
-/// Whether the target is the connector that the message came by, and this recipient is not the one
-/// whom it may answer.
-#[must_use]
-pub fn goes_back(message: &Message, to: &Address, target: &str) -> bool {
-    let answers = || message.meta.get(NOTE).is_some_and(|whom| is_same(whom, &to.value));
-    *target == *message.origin.door && !answers()
+/// What a target is, seen from where a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Another one.
+    On,
+    /// The same one, with an answer to the sender.
+    Answer,
+    /// The same one.
+    Back,
+}
+
+impl Way {
+    /// The way to this recipient by this target.
+    #[must_use]
+    pub fn of(message: &Message, to: &Address, target: &str) -> Self {
+        if *target != *message.origin.door {
+            return Self::On;
+        }
+        let answers = message.meta.get(NOTE).is_some_and(|whom| is_same(whom, &to.value));
+        if answers { Self::Answer } else { Self::Back }
+    }
+}
+
+/// How many answers numbers got lately: for each, when the last of them would have left at one each
+/// [`ANSWER_EVERY`] (the generic cell rate algorithm, ITU-T I.371).
+#[derive(Debug, Default)]
+pub struct Answered {
+    left: BTreeMap<String, Timestamp>,
+    /// When those that got none lately were forgotten.
+    swept: Timestamp,
+}
+
+impl Answered {
+    /// Counts an answer to this number by this target; false if it is one too many.
+    pub fn count(&mut self, target: &str, to: &Address, now: Timestamp) -> bool {
+        if self.left.len() >= NUMBERS_MAX && now.since(self.swept) >= ANSWER_EVERY {
+            self.swept = now;
+            self.left.retain(|_, left| *left > now);
+        }
+        let key = format!("{target}/{}", plain(&to.value));
+        let left = self.left.get(&key).copied().unwrap_or(now).max(now);
+        if left.since(now) > ANSWER_EVERY * (ANSWERS_MAX - 1) {
+            return false;
+        }
+        if self.left.len() < NUMBERS_MAX || self.left.contains_key(&key) {
+            self.left.insert(key, left.after(ANSWER_EVERY));
+        }
+        true
+    }
 }
 
 fn is_for(message: &Message, whom: &str) -> bool {
@@ -109,8 +165,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(fork: &Message, target: &str, expect: bool) {
-        assert_eq!(goes_back(fork, &fork.recipients[0].address, target), expect);
+    fn check(fork: &Message, target: &str, back: bool) {
+        let way = Way::of(fork, &fork.recipients[0].address, target);
+        assert_eq!(way == Way::Back, back, "{way:?}");
     }
 
     #[test]
@@ -165,5 +222,37 @@ mod tests {
         again.note(&mut stored);
         check(&stored, "a", false);
         check(&fork(&again, &stored, SENDER).1, "a", true);
+    }
+
+    #[test]
+    fn two_programs_that_answer_each_other_are_slowed_down() {
+        let (mut answered, mut now) = (Answered::default(), Timestamp::from_ms(1_000_000));
+        let (one, other) = (Address::phone("+33612345678"), Address::phone("+33612345679"));
+        let mut answer = |to: &Address, now| answered.count("smsc", to, now);
+        for _ in 0..ANSWERS_MAX {
+            assert!(answer(&one, now));
+        }
+        assert!(!answer(&one, now));
+        assert!(!answer(&Address::guess("33612345678"), now), "the same number");
+        assert!(answer(&other, now));
+        now = now.after(ANSWER_EVERY);
+        assert!(answer(&one, now));
+        assert!(!answer(&one, now));
+        now = now.after(ANSWER_EVERY * ANSWERS_MAX);
+        for n in 0..ANSWERS_MAX {
+            assert!(answer(&one, now), "{n}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_counted_have_a_bound() {
+        let (mut answered, now) = (Answered::default(), Timestamp::from_ms(1_000_000));
+        for n in 0..NUMBERS_MAX + 10 {
+            assert!(answered.count("smsc", &Address::phone(format!("+33{n}")), now));
+        }
+        assert_eq!(answered.left.len(), NUMBERS_MAX);
+        let later = now.after(ANSWER_EVERY);
+        assert!(answered.count("smsc", &Address::phone("+34"), later));
+        assert_eq!(answered.left.len(), 1);
     }
 }

@@ -117,7 +117,7 @@ fn explain(config: &Config, args: &ExplainArgs, now: Timestamp) -> Result<(Strin
 /// Takes out the targets that would send the message back to where it came from, and names them.
 fn turn_away(decision: &mut RouteDecision, message: &Message, to: &Address) -> Vec<Name> {
     let RouteDecision::Targets { targets, .. } = decision else { return Vec::new() };
-    let goes_back = |name: &Name| loops::goes_back(message, to, name);
+    let goes_back = |name: &Name| loops::Way::of(message, to, name) == loops::Way::Back;
     let (back, kept): (Vec<Name>, Vec<Name>) = targets.iter().cloned().partition(goes_back);
     *targets = kept.into();
     if targets.is_empty() {

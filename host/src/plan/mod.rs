@@ -68,6 +68,9 @@ pub struct Planner<'a> {
     pub has_room: &'a dyn Fn(&str) -> bool,
     /// Whether plugins and routes may hold messages; what an operator released they may not.
     pub may_hold: bool,
+    /// Counts an answer that leaves by the target that its question came by; false if it is one too
+    /// many.
+    pub may_answer: &'a dyn Fn(&str, &Address) -> bool,
     /// Makes ids of deliveries.
     pub new_id: &'a dyn Fn() -> MessageId,
     /// Where reports about a leg come back to, if there is such a place.
@@ -194,7 +197,19 @@ impl Planner<'_> {
         recipient: &Recipient,
         mut way: Way<'_>,
     ) {
-        way.targets.retain(|name| !loops::goes_back(&leg.message, &recipient.address, name));
+        let to = &recipient.address;
+        let mut answers = 0;
+        way.targets.retain(|name| match loops::Way::of(&leg.message, to, name) {
+            loops::Way::On => true,
+            loops::Way::Back => false,
+            loops::Way::Answer => {
+                answers += 1;
+                (self.may_answer)(name, to)
+            }
+        });
+        if way.targets.is_empty() && answers > 0 {
+            return self.refuse(plan, (origin, leg), recipient, (too_many_answers(), false));
+        }
         let Some(kind) = way.targets.iter().find_map(|name| self.generation.target_kind(name))
         else {
             return self.refuse(plan, (origin, leg), recipient, (no_route(), false));
@@ -457,6 +472,11 @@ pub fn no_route() -> Reply {
     reply(550, "5.4.4", 0x0B, "No route to this recipient")
 }
 
+/// The refusal of an answer to a number that got so many that a program must be asking for them.
+fn too_many_answers() -> Reply {
+    reply(550, "5.4.6", 0x58, "Too many answers to this number: does a program answer them?")
+}
+
 /// The refusal, for now, of what finds every queue full.
 #[must_use]
 pub fn queue_full() -> Reply {
@@ -535,6 +555,7 @@ routes:
             is_up: &|name| !down.contains(&name),
             has_room: &|name| !full.contains(&name),
             may_hold: true,
+            may_answer: &|_target, _to| true,
             new_id: &|| MessageId::from_u64(2),
             return_address: &|_leg| None,
         };

@@ -1,6 +1,6 @@
 //! The way in: drafts are decided, planned, committed in one batch, and answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -323,10 +323,16 @@ impl Router {
             is_up: &|name| self.is_usable(name),
             has_room,
             may_hold,
+            may_answer: &|target, to| self.count_answer(target, to),
             new_id: &|| self.next_id(),
             return_address: &|leg| self.return_address(generation, leg),
         };
         planner.plan(origin, legs)
+    }
+
+    fn count_answer(&self, target: &str, to: &Address) -> bool {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.count(target, to, self.clock.now())
     }
 
     /// Whether a target's queue takes more of an account by its `queue_max`, and no operator is draining

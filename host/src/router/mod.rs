@@ -42,6 +42,7 @@ use crate::generation::Generation;
 use crate::inbound::smpp::Accounts;
 use crate::intake::DraftRoom;
 use crate::ledger::Ledger;
+use crate::loops::Answered;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
@@ -93,6 +94,7 @@ pub struct Router {
     book: Book,
     folds: Folds,
     joining: joining::Joining,
+    answered: Mutex<Answered>,
     /// The key of return addresses where the configuration has none.
     return_key: [u8; return_path::KEY_OCTETS],
     generation: ArcSwap<Generation>,
@@ -167,6 +169,7 @@ impl Router {
             book,
             folds: Folds::default(),
             joining,
+            answered: Mutex::default(),
             return_key,
             generation: ArcSwap::new(Arc::clone(&generation)),
             numbers,
