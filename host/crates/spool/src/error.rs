@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum CommitError {
     /// The disk is nearly full; try again when space was freed.
     #[error(
-        "the spool's disk is nearly full: {free_bytes} bytes free, {reserve_bytes} are kept back"
+        "the spool's disk is nearly full: {free_bytes} bytes are free, {reserve_bytes} bytes are kept back"
     )]
     Full {
         /// What the file system has left for us.

@@ -43,10 +43,28 @@ impl Key {
     /// The text with its numbers as `~HASH..78` and its mailboxes as `~HASH@domain`.
     #[must_use]
     pub fn conceal<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.conceal_but(text, |_, _| false)
+    }
+
+    /// The same of a text that we made: what says how large something is stays.
+    #[must_use]
+    pub fn conceal_ours<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.conceal_but(text, is_size)
+    }
+
+    fn conceal_but<'a>(&self, text: &'a str, stays: impl Fn(&str, &str) -> bool) -> Cow<'a, str> {
         let mut out = String::new();
         let mut kept = 0;
         let mut at = 0;
         while let Some(found) = next_secret(text, at) {
+            let (_, end) = found.range();
+            if let Found::Number(start, _) = found
+                && let Some((number, behind)) = text.get(start..end).zip(text.get(end..))
+                && stays(number, behind)
+            {
+                at = end;
+                continue;
+            }
             let (start, end) = found.range();
             out.push_str(text.get(kept..start).unwrap_or_default());
             let secret = text.get(start..end).unwrap_or_default();
@@ -74,6 +92,15 @@ impl Key {
         let domain = text.rsplit_once('@').map_or("", |(_, domain)| domain);
         format!("~{}@{domain}", self.hash(&text.to_lowercase()))
     }
+}
+
+/// Whether a number, with what is behind it, is a size. Nobody writes a phone number so, and one that
+/// begins with `+` is none.
+fn is_size(number: &str, behind: &str) -> bool {
+    const UNITS: [&str; 2] = [" octets", " bytes"];
+    let ends =
+        |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '=');
+    !number.starts_with('+') && UNITS.iter().any(|unit| behind.strip_prefix(unit).is_some_and(ends))
 }
 
 /// Something to conceal, and where it stands.
@@ -232,6 +259,37 @@ mod tests {
             "+",
         ] {
             check(text, text);
+        }
+    }
+
+    #[test]
+    fn sizes_in_texts_of_ours_stay() {
+        use crate::plugin::{Fault, LoadError, LoadStep};
+        let key = Key::new([7; 32]);
+        let (reason, remedy) =
+            ("it has 17904321 octets, 16777216 octets fit".to_owned(), String::new());
+        let full = spool::CommitError::Full { free_bytes: 123_456_789, reserve_bytes: 1 << 30 };
+        for text in [
+            Fault::Memory(1 << 20).to_string(),
+            LoadError { step: LoadStep::Read, reason, remedy }.to_string(),
+            full.to_string(),
+        ] {
+            assert_eq!(key.conceal_ours(&text), text);
+            assert_ne!(key.conceal(&text), text, "others may have written it");
+        }
+        for text in [
+            "to +33612345678 octets 140",
+            "33612345678 octets=140",
+            "33612345678 octetsandmore",
+            "33612345678, octets",
+            "33612345678",
+            "ann@example.org has 1048576 octets, 33612345678 as well",
+        ] {
+            let concealed = key.conceal_ours(text);
+            assert!(
+                !concealed.contains("33612345678") && !concealed.contains("ann@"),
+                "{concealed}"
+            );
         }
     }
 

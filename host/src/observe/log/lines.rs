@@ -12,6 +12,9 @@ use super::Privacy;
 use crate::config::LogFormat;
 use crate::platform::clock::Clock;
 
+/// The target of what plugins write.
+const PLUGIN: &str = "plugin";
+
 /// Where lines go, each with its end.
 pub type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -25,7 +28,9 @@ pub(super) struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut record = Record { privacy: &self.privacy, target: None, fields: Vec::new() };
+        let is_ours = event.metadata().target() != PLUGIN;
+        let privacy = &self.privacy;
+        let mut record = Record { privacy, is_ours, target: None, fields: Vec::new() };
         event.record(&mut record);
         let Record { target, fields, .. } = record;
         let target = target.as_deref().unwrap_or_else(|| event.metadata().target());
@@ -48,6 +53,7 @@ enum Told {
 
 struct Record<'a> {
     privacy: &'a Privacy,
+    is_ours: bool,
     target: Option<String>,
     fields: Vec<(&'static str, Told)>,
 }
@@ -66,11 +72,12 @@ impl Visit for Record<'_> {
         if field.name() == "log.target" {
             self.target = Some(value.to_owned());
         }
-        self.push(field, Told::Quoted(self.privacy.conceal(value)));
+        self.push(field, Told::Quoted(self.privacy.conceal(value, self.is_ours)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.push(field, Told::Bare(self.privacy.conceal(&format!("{value:?}"))));
+        let text = self.privacy.conceal(&format!("{value:?}"), self.is_ours);
+        self.push(field, Told::Bare(text));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -42,11 +42,14 @@ impl Privacy {
         Self { key: ArcSwap::from_pointee(key), plain: AtomicBool::new(plain) }
     }
 
-    fn conceal(&self, text: &str) -> String {
+    /// What plugins wrote is content, and sizes in it are numbers like others.
+    fn conceal(&self, text: &str, is_ours: bool) -> String {
         if self.plain.load(Ordering::Relaxed) {
             return text.to_owned();
         }
-        self.key.load().conceal(text).into_owned()
+        let key = self.key.load();
+        let concealed = if is_ours { key.conceal_ours(text) } else { key.conceal(text) };
+        concealed.into_owned()
     }
 }
 
