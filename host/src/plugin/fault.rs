@@ -39,6 +39,9 @@ pub enum Fault {
     /// Its verdict names what does not exist.
     #[error("the plugin's verdict is not known here: {0}")]
     Unknown(String),
+    /// What it exports has other types than the interface of this host.
+    #[error("the plugin does not fit the interface of this host: {0}")]
+    Unfit(String),
     /// It made more than a call may make.
     #[error("the plugin made too much: {0}")]
     Output(String),
@@ -63,6 +66,7 @@ impl Fault {
             Self::Memory(_) => "memory",
             Self::Denied(_) => "denied",
             Self::Unknown(_) => "unknown",
+            Self::Unfit(_) => "unfit",
             Self::Output(_) => "output",
             Self::Unavailable(_) => "unavailable",
             Self::Busy(_) => "busy",

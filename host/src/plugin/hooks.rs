@@ -16,6 +16,14 @@ pub(super) struct HooksPre {
     receipt: Option<ReceiptHookIndices>,
 }
 
+/// Why there is no instance.
+pub(super) enum NoInstance {
+    /// It did not start.
+    Stopped(wasmtime::Error),
+    /// What it exports has other types than ours.
+    Unfit(wasmtime::Error),
+}
+
 /// The hooks of an instance.
 pub(super) struct Hooks {
     pub(super) plugin: Plugin,
@@ -39,14 +47,22 @@ impl HooksPre {
     }
 
     /// Makes an instance in this store.
-    pub(super) async fn instantiate(&self, store: &mut Store<Context>) -> wasmtime::Result<Hooks> {
-        let instance: Instance = self.instance.instantiate_async(&mut *store).await?;
+    pub(super) async fn instantiate(
+        &self,
+        store: &mut Store<Context>,
+    ) -> Result<Hooks, NoInstance> {
+        let instance = self.instance.instantiate_async(&mut *store).await;
+        let instance = instance.map_err(NoInstance::Stopped)?;
+        self.load(store, &instance).map_err(NoInstance::Unfit)
+    }
+
+    fn load(&self, store: &mut Store<Context>, instance: &Instance) -> wasmtime::Result<Hooks> {
         let lookup = self.lookup.as_ref();
         let receipt = self.receipt.as_ref();
         Ok(Hooks {
-            plugin: self.plugin.load(&mut *store, &instance)?,
-            lookup: lookup.map(|hook| hook.load(&mut *store, &instance)).transpose()?,
-            receipt: receipt.map(|hook| hook.load(&mut *store, &instance)).transpose()?,
+            plugin: self.plugin.load(&mut *store, instance)?,
+            lookup: lookup.map(|hook| hook.load(&mut *store, instance)).transpose()?,
+            receipt: receipt.map(|hook| hook.load(&mut *store, instance)).transpose()?,
         })
     }
 

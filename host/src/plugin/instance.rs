@@ -10,7 +10,7 @@ use super::bindings::wirepost::plugin::types as wit;
 use super::engine::{Engine, TICK};
 use super::env::HostEnv;
 use super::fault::Fault;
-use super::hooks::{Hooks, HooksPre};
+use super::hooks::{Hooks, HooksPre, NoInstance};
 use super::limits::{
     AGE_MAX, BACKTRACE_BYTES_MAX, CALLS_MAX, ERROR_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX,
     INIT_TIME_MAX, PANIC_TEXT_BYTES_MAX, WAIT_STATE_BYTES_MAX, WAITS_MAX,
@@ -76,7 +76,10 @@ impl Instance {
         let work = async {
             let hooks = match hooks.instantiate(&mut store).await {
                 Ok(hooks) => hooks,
-                Err(error) => return Err(fault(&mut store, &error, cpu, memory)),
+                Err(NoInstance::Stopped(error)) => {
+                    return Err(fault(&mut store, &error, cpu, memory));
+                }
+                Err(NoInstance::Unfit(error)) => return Err(Fault::Unfit(format!("{error:#}"))),
             };
             let init = hooks.plugin.wirepost_plugin_lifecycle();
             match init.call_init(&mut store, &shared.config.config_json).await {

@@ -172,7 +172,7 @@ impl Host {
         let hooks = self.link(&module, &component)?;
         let shared = Arc::new(Shared::new(Arc::clone(config), self.keys_of(&config.name)));
         let plugin = Plugin::new(Arc::clone(&self.engine), hooks, shared, &module);
-        plugin.warm(env).await.map_err(|fault| init_error(&fault))?;
+        plugin.warm(env).await.map_err(|fault| start_error(&fault, &module))?;
         selftest::run(&plugin, env).await?;
         // Messages of our own are no part of what a plugin may remember.
         plugin.renew(env).await.map_err(|fault| init_error(&fault))?;
@@ -215,14 +215,10 @@ impl Host {
     }
 
     fn link(&self, module: &Module, component: &Component) -> Result<HooksPre, LoadError> {
-        let linked = self.linker.instantiate_pre(component).map_err(|error| {
-            let sdk = module.manifest.as_ref().map_or("unknown", |manifest| &manifest.sdk);
-            LoadError::new(
-                LoadStep::Link,
-                format!("it does not fit interface {API} (its SDK: {sdk}): {error:#}"),
-                "build it with the wirepost-sdk of this host's version",
-            )
-        })?;
+        let linked = self
+            .linker
+            .instantiate_pre(component)
+            .map_err(|error| unfit(module, &format!("{error:#}")))?;
         HooksPre::new(linked).map_err(|error| {
             LoadError::new(
                 LoadStep::Hooks,
@@ -262,6 +258,23 @@ fn in_a_thread_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::
     })
 }
 
+/// Types of imports are compared before there is an instance, types of exports when there is one.
+fn unfit(module: &Module, why: &str) -> LoadError {
+    let sdk = module.manifest.as_ref().map_or("unknown", |manifest| &manifest.sdk);
+    LoadError::new(
+        LoadStep::Link,
+        format!("it does not fit interface {API} (its SDK: {sdk}): {why}"),
+        "build it with the wirepost-sdk of this host's version",
+    )
+}
+
+fn start_error(fault: &Fault, module: &Module) -> LoadError {
+    match fault {
+        Fault::Unfit(why) => unfit(module, why),
+        _ => init_error(fault),
+    }
+}
+
 fn init_error(fault: &Fault) -> LoadError {
     let (reason, remedy) = match fault {
         Fault::Error(text) => (
@@ -278,6 +291,7 @@ fn init_error(fault: &Fault) -> LoadError {
         | Fault::Memory(_)
         | Fault::Denied(_)
         | Fault::Unknown(_)
+        | Fault::Unfit(_)
         | Fault::Output(_)
         | Fault::Unavailable(_) => {
             (format!("it does not start: {fault}"), "its author has to correct `new`")

@@ -83,3 +83,23 @@ async fn a_module_with_flipped_bits_is_run_or_refused() {
     }
     assert_eq!(tried, 39);
 }
+
+/// A record of the interface with another type of field is no mistake of the plugin's code.
+#[tokio::test]
+async fn types_that_are_not_those_of_the_interface_are_refused_where_it_is_linked() {
+    let mut octets = module("stop_words").to_vec();
+    // Component model binary format: a label with its length, then the type; 0x7b is u16, 0x79 u32.
+    let (field, wide) = (b"\x09smtp-code\x7b", 0x79);
+    let places = octets.windows(field.len()).enumerate().filter(|(_, found)| found == field);
+    let places: Vec<usize> = places.map(|(at, _)| at + field.len() - 1).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        octets[at] = wide;
+    }
+    let config = std::sync::Arc::new(config("stop_words", r#"{"words":["lottery"]}"#));
+    let error = super::HOST.load(&config, octets.into(), &host_env(&World::new())).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.step, LoadStep::Link, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("u32") && text.contains("wirepost-sdk of this host's version"), "{text}");
+}
