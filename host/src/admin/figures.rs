@@ -15,10 +15,8 @@ pub(super) fn encode(
     plugins: &[PluginSlot],
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), Error> {
-    let told: Vec<(&Name, &crate::plugin::Told)> = plugins
-        .iter()
-        .filter_map(|slot| Some((&slot.config.name, slot.plugin.told()?)))
-        .collect();
+    let told: Vec<(&Name, &crate::plugin::Told)> =
+        plugins.iter().filter_map(|slot| Some((&slot.config.name, slot.plugin.told()?))).collect();
     let all: Vec<(&Name, Box<str>, Figure)> = told
         .iter()
         .flat_map(|(plugin, figures)| {

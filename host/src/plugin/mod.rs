@@ -44,8 +44,8 @@ pub use judgement::{
 pub use kv::Claims;
 pub use load::{Host, Options, StartError, Workshop};
 pub use loaded::{Figures, Plugin};
-pub use told::{Figure, Told};
 pub use module::{MODULE_BYTES_MAX, Manifest, Module, hex};
+pub use told::{Figure, Told};
 
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,7 @@ use super::env::{Ask, HostEnv, LogLevel, LookupAnswer};
 use super::fault::Fault;
 use super::judgement::{Answers, Call, Fork, ReceiptCall, SeenReceipt, Stage};
 use super::kv::{CallKv, PluginKv};
-use super::limits::{
-    ASKS_MAX, FORKS_MAX, Limiter, OUTPUT_BYTES_EXTRA, WORK_BYTES_A_TICK,
-};
+use super::limits::{ASKS_MAX, FORKS_MAX, Limiter, OUTPUT_BYTES_EXTRA, WORK_BYTES_A_TICK};
 use super::lines::{Budget, Lines};
 use super::told::Told;
 use crate::config::PluginConfig;
