@@ -14,13 +14,17 @@ use crate::delivery::{
 use crate::generation::{Generation, TargetKind};
 use crate::loops;
 use crate::observe::event::{Event, What};
-use crate::pipeline::{Fate, Leg, reply};
+use crate::pipeline::{Fate, Leg};
 use crate::receipt::answer::{About, Outcome};
 use crate::receipt::{DELIVERED, REJECTED};
 use crate::route::{MessageFacts, RouteDecision};
 use shares::Shares;
 
+mod replies;
 mod shares;
+
+use replies::too_many_answers;
+pub use replies::{no_route, queue_full};
 
 /// What is to be written for one message.
 #[derive(Debug, Default)]
@@ -464,23 +468,6 @@ impl Plan {
 /// Whether it is a message that an SMSC sent us: nobody can be told about it.
 fn is_from_smsc(message: &Message) -> bool {
     message.origin.protocol == Protocol::Smpp && message.origin.account.is_empty()
-}
-
-/// The refusal of what no route takes.
-#[must_use]
-pub fn no_route() -> Reply {
-    reply(550, "5.4.4", 0x0B, "No route to this recipient")
-}
-
-/// The refusal of an answer to a number that got so many that a program must be asking for them.
-fn too_many_answers() -> Reply {
-    reply(550, "5.4.6", 0x58, "Too many answers to this number: does a program answer them?")
-}
-
-/// The refusal, for now, of what finds every queue full.
-#[must_use]
-pub fn queue_full() -> Reply {
-    reply(452, "4.3.1", 0x14, "Queue full, try again later")
 }
 
 #[cfg(test)]
