@@ -24,7 +24,7 @@ use crate::platform::machine::Machine;
 use crate::platform::net::{self, Net};
 use crate::platform::supervisor::{Inherited, Supervisor};
 use crate::platform::watch::Watch;
-use crate::plugins::{PluginSet, Surroundings};
+use crate::plugins::{Loaded, PluginSet, Surroundings};
 use crate::reload::{self, Reloader};
 use crate::route::RouteTable;
 use crate::router::{Parts, Router, Targets};
@@ -226,7 +226,7 @@ impl App {
         let mut connectors = Connectors::default();
         connectors.fit(&router, &config);
         let addresses = start_listeners(&router, &config, sockets);
-        plugins.keep(sources, generation.plugins.clone()).await;
+        plugins.keep(sources, Arc::clone(&generation)).await;
         let watch = attended.then(|| start_watch(&config, options)).flatten();
         let (watch, changed) = watch.unzip();
         let reloader = Reloader {
@@ -326,28 +326,27 @@ async fn first(
 ) -> Result<First, StartError> {
     let (mut startup, mut sockets) = (startup, sockets);
     let mut env = plugins.env(&startup.config);
-    let loaded = match plugins.load(&startup.config, &env, &[], startup.kept.as_ref()).await {
+    let loaded = match plugins.load(&startup.config, &env, startup.before()).await {
         Ok(loaded) => loaded,
         Err(lines) => {
             startup = startup.fall_back(lines, &machine.tasks).await?;
             startup.announce();
             sockets = bind_others(&startup.config, &machine.net, sockets)?;
             env = plugins.env(&startup.config);
-            let loaded = plugins.load(&startup.config, &env, &[], startup.kept.as_ref()).await;
+            let loaded = plugins.load(&startup.config, &env, startup.before()).await;
             loaded.map_err(StartError::Plugins)?
         }
     };
-    for (name, why) in &loaded.stale {
-        let plugin = &**name;
-        tracing::error!(event = "plugin.stale", plugin, "it runs with its last good bytes: {why}");
-    }
-    for (module, why) in &loaded.refused {
-        tracing::error!(event = "plugin.refused", module = &**module, "it does not run: {why}");
+    for module in &loaded.gone {
+        let why = "it ran before the start, and its file is not there any more: it does not run";
+        tracing::warn!(event = "plugin.gone", module = &**module, "{why}");
     }
     let Startup { config, sources, stale, .. } = startup;
-    let health = Health { config: stale, stale: loaded.stale, refused: loaded.refused };
+    let Loaded { slots, stale: stale_plugins, refused, folder, .. } = loaded;
+    let health = Health { config: stale, folder, stale: stale_plugins, refused };
+    health.announce(&Health::default());
     let routes = RouteTable::compile(&config);
-    let generation = Generation { number: 1, routes, plugins: loaded.slots, env, health, config };
+    let generation = Generation { number: 1, routes, plugins: slots, env, health, config };
     Ok(First { generation: Arc::new(generation), sources, sockets })
 }
 

@@ -27,16 +27,68 @@ pub struct Generation {
     pub health: Health,
 }
 
-/// What a generation does not run as the files say, because they were broken when the router
-/// started. A reload takes all of them or nothing, and leaves nothing here.
+/// What a generation does not run as the files say, because they are broken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Why the last good configuration runs instead of the one on disk.
     pub config: Option<Arc<str>>,
-    /// By plugin: why it runs with its last good bytes.
+    /// Why the plugin folder cannot be read, though files that are dropped there run.
+    pub folder: Option<Arc<str>>,
+    /// By plugin: why it runs with the bytes that it ran with last.
     pub stale: BTreeMap<Name, Arc<str>>,
     /// By file: why a file that was dropped into the plugin folder does not run.
     pub refused: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// Files of one kind that the log names at a time; the others are counted there, and named by `status`.
+const LOGGED_MAX: usize = 20;
+
+impl Health {
+    /// Whether everything runs as the files say.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is wrong with plugins and their folder, a line each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let folder = self.folder.iter().map(ToString::to_string);
+        let stale = self.stale.iter().filter(|(_, why)| self.folder.as_ref() != Some(*why));
+        let stale = stale.map(|(name, why)| {
+            format!("plugin {name} goes on with the bytes that it ran with: {why}")
+        });
+        let refused = self.refused.iter();
+        let refused = refused
+            .map(|(file, why)| format!("plugin file {file} is refused and does not run: {why}"));
+        folder.chain(stale).chain(refused).collect()
+    }
+
+    /// Says in the log what is wrong with plugins that was not so `before`.
+    pub fn announce(&self, before: &Self) {
+        if let Some(why) = self.folder.as_ref().filter(|_| self.folder != before.folder) {
+            tracing::error!(event = "plugin.folder", "dropped plugins go on as they ran: {why}");
+        }
+        let new = |map: &BTreeMap<Arc<str>, Arc<str>>, old: &BTreeMap<Arc<str>, Arc<str>>| {
+            let new = map.iter().filter(|(name, why)| old.get(*name) != Some(*why));
+            new.map(|(name, why)| (Arc::clone(name), Arc::clone(why))).collect::<Vec<_>>()
+        };
+        for (plugin, why) in new(&self.stale, &before.stale) {
+            let plugin = &*plugin;
+            tracing::error!(
+                event = "plugin.stale",
+                plugin,
+                "it runs with its last good bytes: {why}"
+            );
+        }
+        let refused = new(&self.refused, &before.refused);
+        for (module, why) in refused.iter().take(LOGGED_MAX) {
+            tracing::error!(event = "plugin.refused", module = &**module, "it does not run: {why}");
+        }
+        if let Some(more) = refused.len().checked_sub(LOGGED_MAX).filter(|more| *more > 0) {
+            tracing::error!(event = "plugin.refused", more, "more files do not run; see `status`");
+        }
+    }
 }
 
 /// A plugin and where it runs.
@@ -72,6 +124,12 @@ pub enum TargetKind {
 }
 
 impl Generation {
+    /// A plugin that came from this file.
+    #[must_use]
+    pub fn slot_of(&self, module: &str) -> Option<&PluginSlot> {
+        self.plugins.iter().find(|slot| *slot.config.module == *module)
+    }
+
     /// What the target `name` takes; none if there is no such connector or account.
     #[must_use]
     pub fn target_kind(&self, name: &str) -> Option<TargetKind> {

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{SourceFile, SpoolPlace};
+use crate::config::{PluginConfig, SourceFile, SpoolPlace};
 use crate::generation::PluginSlot;
+use crate::platform::file::{self, Regular};
 use crate::plugin::hex;
 
 /// In the folder of the spool.
@@ -29,6 +31,8 @@ const RECORD: &str = "record.json";
 const FORMAT: u32 = 1;
 /// The largest record that is read, in octets; one of 65,535 files has less.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
+/// The largest content that is read, in octets: that of the largest table.
+const CONTENT_BYTES_MAX: u64 = 256 << 20;
 /// Permission bits that let others than the owner put something there.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -58,6 +62,9 @@ struct Record {
     spool: PathBuf,
     files: Vec<KeptFile>,
     plugins: Vec<KeptPlugin>,
+    /// Whether something was mounted at the plugin folder; 0.1 did not say.
+    #[serde(default)]
+    folder_is_mount: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +78,24 @@ struct KeptPlugin {
     name: Arc<str>,
     module: Arc<str>,
     sha256: String,
+    /// It was dropped into the folder and no name in the configuration; 0.1 did not say.
+    #[serde(default)]
+    dropped: Option<bool>,
+}
+
+/// What has just taken effect.
+#[derive(Debug)]
+pub struct State<'a> {
+    /// The files of the configuration.
+    pub sources: &'a [SourceFile],
+    /// The plugins.
+    pub plugins: &'a [PluginSlot],
+    /// Those that the configuration names.
+    pub listed: &'a [Arc<PluginConfig>],
+    /// Whether something is mounted at the plugin folder.
+    pub folder_is_mount: bool,
+    /// When it took effect.
+    pub at: String,
 }
 
 impl LastGood {
@@ -96,15 +121,17 @@ impl LastGood {
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = folder.join(RECORD);
         let say = |what: String| format!("{}: {what}", path.display());
-        let text = match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(say(error.to_string())),
-            Ok(metadata) if metadata.len() > RECORD_BYTES_MAX => {
-                return Err(say("it is too large to be ours".to_owned()));
-            }
-            Ok(_) => fs::read(&path).map_err(|error| say(error.to_string()))?,
+        let flags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+        let open = match rustix::fs::open(folder, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            open => File::from(open.map_err(|error| say(error.to_string()))?),
         };
-        let mode = fs::metadata(folder).map_err(|error| say(error.to_string()))?.mode();
+        let text = match Regular::open_in(&open, Path::new(RECORD)) {
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(say(error.to_string())),
+            Ok(file) => file.read(RECORD_BYTES_MAX).map_err(|error| say(error.to_string()))?,
+        };
+        let mode = open.metadata().map_err(|error| say(error.to_string()))?.mode();
         if mode & WRITABLE_BY_OTHERS != 0 {
             return Err(say("its folder is writable by others than its owner".to_owned()));
         }
@@ -131,35 +158,53 @@ impl LastGood {
     ///
     /// # Errors
     /// If the disk refuses; what was kept before is still there.
-    pub fn keep(
-        &self,
-        sources: &[SourceFile],
-        plugins: &[PluginSlot],
-        at: String,
-    ) -> io::Result<()> {
+    pub fn keep(&self, state: &State<'_>) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let contents = folder.join(CONTENTS);
-        let mut files = Vec::with_capacity(sources.len());
-        for source in sources {
+        let mut files = Vec::with_capacity(state.sources.len());
+        for source in state.sources {
             let sha256 = put(&contents, source.text.as_bytes())?;
             files.push(KeptFile { path: source.path.clone(), sha256 });
         }
-        let plugins = plugins.iter().map(|slot| KeptPlugin {
+        let named = |name: &str| state.listed.iter().any(|plugin| *plugin.name == *name);
+        let plugins = state.plugins.iter().map(|slot| KeptPlugin {
             name: Arc::clone(&slot.config.name),
             module: Arc::clone(&slot.config.module),
             sha256: hex(&slot.sha256),
+            dropped: Some(!named(&slot.config.name)),
         });
         let record = Record {
             format: FORMAT,
-            at,
+            at: state.at.clone(),
             main: self.main.clone(),
             spool: self.spool.clone(),
             files,
             plugins: plugins.collect(),
+            folder_is_mount: state.folder_is_mount,
         };
         let text = serde_json::to_vec_pretty(&record)?;
         write(folder, RECORD, &text)?;
         forget(&contents, &record)
+    }
+
+    /// The bytes of a plugin that took effect.
+    ///
+    /// # Errors
+    /// A sentence about why they cannot be read.
+    pub fn bytes(&self, sha256: &[u8; 32]) -> Result<Bytes, String> {
+        self.content(&hex(sha256)).map(Bytes::from)
+    }
+
+    fn content(&self, sha256: &str) -> Result<Vec<u8>, String> {
+        let Some(folder) = &self.folder else { return Err("a spool in memory keeps none".into()) };
+        let path = folder.join(CONTENTS).join(sha256);
+        let bytes = file::read(&path, CONTENT_BYTES_MAX)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        if hex(&Sha256::digest(&bytes)) == sha256 {
+            Ok(bytes)
+        } else {
+            Err(format!("{}: its content is not what its name says", path.display()))
+        }
     }
 
     /// Removes contents that no record needs: those of a generation that did not take effect.
@@ -187,7 +232,7 @@ impl Kept {
     /// A sentence about one that is missing or damaged.
     pub fn sources(&self) -> Result<Vec<SourceFile>, String> {
         let read = |file: &KeptFile| {
-            let bytes = self.content(&file.sha256)?;
+            let bytes = self.store.content(&file.sha256)?;
             let text = String::from_utf8(bytes)
                 .map_err(|error| format!("{}: damaged: {error}", file.path.display()))?;
             Ok(SourceFile { path: file.path.clone(), text: text.into() })
@@ -195,31 +240,55 @@ impl Kept {
         self.record.files.iter().map(read).collect()
     }
 
-    /// The bytes that a plugin ran with; none if it did not run.
+    /// The bytes that a plugin ran with; none if it did not run. One that was dropped is known by its
+    /// file, too.
     ///
     /// # Errors
     /// A sentence about why they cannot be read.
-    pub fn module(&self, plugin: &str) -> Result<Option<Bytes>, String> {
-        let known = self.record.plugins.iter().find(|known| *known.name == *plugin);
-        known.map(|known| self.content(&known.sha256).map(Bytes::from)).transpose()
+    pub fn module(&self, plugin: &str, file: Option<&str>) -> Result<Option<Bytes>, String> {
+        let plugins = &self.record.plugins;
+        let of_name = plugins.iter().find(|known| *known.name == *plugin);
+        let of_file =
+            || plugins.iter().find(|known| file.is_some_and(|file| *known.module == *file));
+        let known = of_name.or_else(of_file);
+        known.map(|known| self.store.content(&known.sha256).map(Bytes::from)).transpose()
     }
 
-    fn content(&self, sha256: &str) -> Result<Vec<u8>, String> {
-        let folder = self.store.folder.clone().unwrap_or_default();
-        let path = folder.join(CONTENTS).join(sha256);
-        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        if hex(&Sha256::digest(&bytes)) == sha256 {
-            Ok(bytes)
-        } else {
-            Err(format!("{}: its content is not what its name says", path.display()))
-        }
+    /// Whether a plugin ran that came from this file.
+    #[must_use]
+    pub fn ran(&self, file: &str) -> bool {
+        self.record.plugins.iter().any(|plugin| *plugin.module == *file)
+    }
+
+    /// Files that were dropped into the plugin folder and ran; those of a record of 0.1, which does
+    /// not say, may have been named.
+    #[must_use]
+    pub fn dropped(&self) -> Vec<Arc<str>> {
+        self.files(|plugin| plugin.dropped != Some(false))
+    }
+
+    /// Files that were dropped and ran, without doubt.
+    #[must_use]
+    pub fn surely_dropped(&self) -> Vec<Arc<str>> {
+        self.files(|plugin| plugin.dropped == Some(true))
+    }
+
+    fn files(&self, wanted: impl Fn(&KeptPlugin) -> bool) -> Vec<Arc<str>> {
+        let plugins = self.record.plugins.iter().filter(|plugin| wanted(plugin));
+        plugins.map(|plugin| Arc::clone(&plugin.module)).collect()
+    }
+
+    /// Whether something was mounted at the plugin folder.
+    #[must_use]
+    pub const fn folder_was_mount(&self) -> bool {
+        self.record.folder_is_mount
     }
 }
 
 /// Writes a content unless it is there; its name.
 fn put(contents: &Path, bytes: &[u8]) -> io::Result<String> {
     let name = hex(&Sha256::digest(bytes));
-    let there = fs::read(contents.join(&name));
+    let there = file::read(&contents.join(&name), u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     if there.is_ok_and(|there| there == bytes) {
         return Ok(name);
     }
@@ -265,6 +334,12 @@ mod tests {
         SourceFile { path: path.into(), text: text.into() }
     }
 
+    fn keep(last_good: &LastGood, sources: &[SourceFile], at: &str) {
+        let (plugins, listed, at) = (&[], &[], at.to_owned());
+        let state = State { sources, plugins, listed, folder_is_mount: false, at };
+        last_good.keep(&state).unwrap();
+    }
+
     fn names(spool: &Path) -> Vec<String> {
         let entries = fs::read_dir(spool.join(FOLDER).join(CONTENTS)).unwrap();
         let mut names: Vec<_> =
@@ -281,9 +356,9 @@ mod tests {
         assert!(last_good.read().unwrap().is_none());
         last_good.put(b"a module that was refused").unwrap();
         let first = [source("/etc/w.yaml", "a: 1"), source("/etc/t.csv", "k,v")];
-        last_good.keep(&first, &[], "then".to_owned()).unwrap();
+        keep(&last_good, &first, "then");
         assert_eq!(names(spool.path()).len(), 2);
-        last_good.keep(&[source("/etc/w.yaml", "a: 2")], &[], "now".to_owned()).unwrap();
+        keep(&last_good, &[source("/etc/w.yaml", "a: 2")], "now");
         last_good.put(b"another").unwrap();
         last_good.tidy().unwrap();
         assert_eq!(names(spool.path()).len(), 1);
@@ -292,7 +367,7 @@ mod tests {
             (kept.at(), kept.sources().unwrap()),
             ("now", vec![source("/etc/w.yaml", "a: 2")])
         );
-        assert!(kept.module("none").unwrap().is_none());
+        assert!(kept.module("none", Some("none.wasm")).unwrap().is_none());
     }
 
     #[test]
@@ -300,7 +375,7 @@ mod tests {
         let spool = tempfile::tempdir().unwrap();
         let place = SpoolPlace::Disk(spool.path().to_path_buf());
         let last_good = LastGood::of(Path::new("/etc/w.yaml"), &place);
-        last_good.keep(&[source("/etc/w.yaml", "a: 1")], &[], String::new()).unwrap();
+        keep(&last_good, &[source("/etc/w.yaml", "a: 1")], "");
         let folder = spool.path().join(FOLDER);
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&folder.join(CONTENTS))), (0o700, 0o700));
@@ -316,7 +391,7 @@ mod tests {
         let spool = tempfile::tempdir().unwrap();
         let place = SpoolPlace::Disk(spool.path().to_path_buf());
         let last_good = LastGood::of(Path::new("/etc/w.yaml"), &place);
-        last_good.keep(&[source("/etc/w.yaml", "a: 1")], &[], String::new()).unwrap();
+        keep(&last_good, &[source("/etc/w.yaml", "a: 1")], "");
         let other = LastGood::of(Path::new("/etc/other.yaml"), &place);
         assert!(other.read().unwrap().is_none());
         let content = spool.path().join(FOLDER).join(CONTENTS).join(&names(spool.path())[0]);
@@ -328,10 +403,46 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_0_1_is_read_and_does_not_say_what_was_dropped() {
+        let spool = tempfile::tempdir().unwrap();
+        let place = SpoolPlace::Disk(spool.path().to_path_buf());
+        let last_good = LastGood::of(Path::new("/etc/w.yaml"), &place);
+        last_good.put(b"bytes").unwrap();
+        let sha256 = hex(&Sha256::digest(b"bytes"));
+        let plugin = serde_json::json!({ "name": "p", "module": "p.wasm", "sha256": sha256 });
+        let (main, spool) = (&last_good.main, &last_good.spool);
+        let record = serde_json::json!({
+            "format": 1, "at": "then", "main": main, "spool": spool, "files": [], "plugins": [plugin],
+        });
+        fs::write(spool.join(FOLDER).join(RECORD), record.to_string()).unwrap();
+        let kept = last_good.read().unwrap().unwrap();
+        assert_eq!(kept.module("q", Some("p.wasm")).unwrap().unwrap(), "bytes");
+        assert_eq!(kept.dropped(), [Arc::from("p.wasm")]);
+        assert!(kept.surely_dropped().is_empty() && kept.ran("p.wasm") && !kept.folder_was_mount());
+    }
+
+    #[test]
+    fn what_is_no_file_there_is_an_error_and_nothing_is_waited_for() {
+        let spool = tempfile::tempdir().unwrap();
+        let place = SpoolPlace::Disk(spool.path().to_path_buf());
+        let last_good = LastGood::of(Path::new("/etc/w.yaml"), &place);
+        keep(&last_good, &[source("/etc/w.yaml", "a: 1")], "");
+        let replace = |path: PathBuf| {
+            fs::remove_file(&path).unwrap();
+            rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RWXU).unwrap();
+        };
+        let kept = last_good.read().unwrap().unwrap();
+        replace(spool.path().join(FOLDER).join(CONTENTS).join(&names(spool.path())[0]));
+        assert!(kept.sources().unwrap_err().contains("a pipe"));
+        replace(spool.path().join(FOLDER).join(RECORD));
+        assert!(last_good.read().unwrap_err().contains("a pipe"));
+    }
+
+    #[test]
     fn a_spool_in_memory_keeps_nothing() {
         let last_good = LastGood::of(Path::new("/etc/w.yaml"), &SpoolPlace::Memory);
         last_good.put(b"x").unwrap();
-        last_good.keep(&[source("/etc/w.yaml", "a: 1")], &[], String::new()).unwrap();
+        keep(&last_good, &[source("/etc/w.yaml", "a: 1")], "");
         assert!(last_good.read().unwrap().is_none());
     }
 }

@@ -27,7 +27,7 @@ use crate::plan::{Plan, no_route};
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
 use crate::plugin::HostEnv;
-use crate::plugins::{PluginSet, Surroundings};
+use crate::plugins::{Before, PluginSet, Surroundings};
 use crate::route::RouteTable;
 use crate::router::{Parts, Rehearsed, Router, Targets};
 use crate::sms::compose::{Composing, compose};
@@ -105,7 +105,8 @@ impl Rehearsal {
     /// [`OpenError`].
     pub async fn open(config: Arc<Config>, clock: Clock) -> Result<Self, OpenError> {
         let Loading { machine, spool, targets, plugins, env } = Loading::start(&config, clock)?;
-        let loaded = plugins.load(&config, &env, &[], None).await.map_err(OpenError::Plugins)?;
+        let loaded =
+            plugins.load(&config, &env, Before::Nothing).await.map_err(OpenError::Plugins)?;
         let generation = Arc::new(Generation {
             number: 1,
             routes: RouteTable::compile(&config),
@@ -139,7 +140,7 @@ impl Rehearsal {
             return Ok(());
         }
         let loading = Loading::start(config, clock)?;
-        let loaded = loading.plugins.load(config, &loading.env, &[], None).await;
+        let loaded = loading.plugins.load(config, &loading.env, Before::Nothing).await;
         loaded.map(drop).map_err(OpenError::Plugins)
     }
 

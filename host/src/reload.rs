@@ -2,6 +2,7 @@
 //!
 //! One task owns it. Files that change, SIGHUP and `wirepost reload` all send it the same request.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,15 +10,19 @@ use message::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::Connectors;
-use crate::config::{self, CheckOptions, Config, SourceFile};
+use crate::config::{self, CheckOptions, Config, Name, SourceFile};
 use crate::generation::{Generation, Health};
 use crate::platform::clock::Clock;
-use crate::platform::watch::{Watch, Watched};
-use crate::plugins::{self, PluginSet};
+use crate::platform::watch::{Folder, Watch, Watched};
+use crate::plugin::MODULE_BYTES_MAX;
+use crate::plugins::{self, Before, PluginSet};
 use crate::rehearsal::Rehearsal;
 use crate::route::RouteTable;
 use crate::router::Router;
 
+/// Octets up to which the content of a file is compared: those of the largest table. Of larger ones
+/// sizes and times are.
+const COMPARED_BYTES_MAX: u64 = 256 << 20;
 /// Requests that may wait; more than a few at once say the same.
 const REQUESTS_MAX: usize = 16;
 
@@ -34,6 +39,10 @@ pub struct Report {
     pub lines: Vec<String>,
     /// Files of the plugin folder that nothing uses.
     pub unused: Vec<Arc<str>>,
+    /// By file: why one that was dropped into the plugin folder does not run.
+    pub refused: BTreeMap<Arc<str>, Arc<str>>,
+    /// By plugin: why it goes on with the bytes that it ran with.
+    pub stale: BTreeMap<Name, Arc<str>>,
 }
 
 /// A generation that could take over.
@@ -41,6 +50,8 @@ struct Built {
     generation: Arc<Generation>,
     /// What is different.
     lines: Vec<String>,
+    /// Something that decides about messages is different; else only what is known of broken files.
+    takes_effect: bool,
     /// The files that it was read from.
     sources: Vec<SourceFile>,
 }
@@ -56,6 +67,8 @@ pub struct Handle {
 #[derive(Debug)]
 struct Request {
     dry_run: bool,
+    /// Modules that were refused are tried again although they are as they were.
+    anew: bool,
     answer: Option<oneshot::Sender<Report>>,
 }
 
@@ -63,13 +76,15 @@ impl Handle {
     /// Reloads, or only checks what a reload would do.
     pub async fn reload(&self, dry_run: bool) -> Report {
         let (answer, waiting) = oneshot::channel();
-        let request = Request { dry_run, answer: Some(answer) };
+        let request = Request { dry_run, anew: true, answer: Some(answer) };
         let stopping = || Report {
             ok: false,
             generation: 0,
             at: String::new(),
             lines: vec!["the router is stopping".to_owned()],
             unused: Vec::new(),
+            refused: BTreeMap::new(),
+            stale: BTreeMap::new(),
         };
         if self.requests.send(request).await.is_err() {
             return stopping();
@@ -77,9 +92,9 @@ impl Handle {
         waiting.await.unwrap_or_else(|_gone| stopping())
     }
 
-    /// Something changed; if requests wait already, they will see it.
+    /// Something changed that is in no file; if requests wait already, they will see it.
     pub fn nudge(&self) {
-        let request = Request { dry_run: false, answer: None };
+        let request = Request { dry_run: false, anew: true, answer: None };
         if self.requests.try_send(request).is_err() {
             tracing::debug!(event = "reload.pending");
         }
@@ -133,7 +148,7 @@ impl Reloader {
                     biased;
                     () = tasks.stopping().cancelled() => None,
                     request = inbox.recv() => request,
-                    true = file_change(&mut changed) => Some(Request { dry_run: false, answer: None }),
+                    true = file_change(&mut changed) => Some(Request { dry_run: false, anew: false, answer: None }),
                 };
                 let Some(request) = request else { return };
                 let report = self.reload(&request).await;
@@ -148,7 +163,9 @@ impl Reloader {
                     *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
                 }
                 if let Some(answer) = request.answer {
-                    let report = report.unwrap_or_else(|| self.report(true, vec!["nothing changed".to_owned()]));
+                    let nothing = || vec!["nothing changed".to_owned()];
+                    let running = self.router.generation();
+                    let report = report.unwrap_or_else(|| self.report(&running, true, nothing()));
                     if answer.send(report).is_err() {
                         tracing::debug!(event = "reload.unheard");
                     }
@@ -160,25 +177,23 @@ impl Reloader {
 
     /// One reload; none if nothing has changed.
     async fn reload(&mut self, request: &Request) -> Option<Report> {
+        if request.anew {
+            self.plugins.forget_refusals();
+        }
         let built = self.build().await;
         if request.dry_run || built.is_err() {
             self.plugins.tidy().await;
         }
         match built {
             Ok(None) => None,
-            Ok(Some(Built { generation, mut lines, sources })) => {
-                if request.dry_run {
+            Ok(Some(Built { generation, mut lines, takes_effect, .. })) if request.dry_run => {
+                if takes_effect {
                     let config = Arc::clone(&generation.config);
                     lines.extend(rehearsed(config, &self.router.clock).await);
-                    return Some(self.report(true, lines));
                 }
-                let (number, slots) = (generation.number, generation.plugins.clone());
-                self.install(generation);
-                self.plugins.keep(sources, slots).await;
-                self.router.metrics.reloads.inc();
-                tracing::info!(event = "reload.done", generation = number, changes = ?lines);
-                Some(self.report(true, lines))
+                Some(self.report(&generation, takes_effect, lines))
             }
+            Ok(Some(built)) => Some(self.take(built).await),
             Err(lines) => {
                 if !request.dry_run {
                     self.router.metrics.reloads_refused.inc();
@@ -186,9 +201,27 @@ impl Reloader {
                 for line in &lines {
                     tracing::error!(event = "reload.refused", "{line}");
                 }
-                Some(self.report(false, lines))
+                Some(self.refusal(lines))
             }
         }
+    }
+
+    /// Puts a generation in place, or only says what is wrong with files that it does not run.
+    async fn take(&mut self, built: Built) -> Report {
+        let Built { generation, lines, takes_effect, sources } = built;
+        generation.health.announce(&self.router.generation().health);
+        self.install(Arc::clone(&generation));
+        if takes_effect {
+            self.plugins.keep(sources, Arc::clone(&generation)).await;
+            self.router.metrics.reloads.inc();
+            let number = generation.number;
+            tracing::info!(event = "reload.done", generation = number, changes = ?lines);
+        } else if generation.health.is_well() {
+            tracing::info!(event = "reload.mended", changes = ?lines);
+        } else {
+            self.router.metrics.reloads_refused.inc();
+        }
+        self.report(&generation, takes_effect, lines)
     }
 
     /// What is told when a change that was refused has been taken back: what is on disk runs.
@@ -198,7 +231,8 @@ impl Reloader {
             return None;
         }
         tracing::info!(event = "reload.mended", "what was refused is as it was");
-        Some(self.report(true, vec!["nothing changed; what was refused is as it was".to_owned()]))
+        let lines = vec!["nothing changed; what was refused is as it was".to_owned()];
+        Some(self.report(&self.router.generation(), true, lines))
     }
 
     /// Reads, checks and compiles everything; nothing is touched.
@@ -222,23 +256,32 @@ impl Reloader {
         }
         let config = Arc::new(config);
         let env = self.plugins.env(&config);
-        let plugins = self.plugins.load(&config, &env, &running.plugins, None).await?;
+        let plugins = self.plugins.load(&config, &env, Before::Running(&running)).await?;
         let mut lines = changes(&running.config, &config);
         lines.extend(PluginSet::changes(&running.plugins, &plugins.slots));
-        lines.extend(mended(&running.health));
-        if lines.is_empty() && *running.config == *config {
+        let takes_effect =
+            !lines.is_empty() || *running.config != *config || running.health.config.is_some();
+        let health = Health {
+            config: None,
+            folder: plugins.folder,
+            stale: plugins.stale,
+            refused: plugins.refused,
+        };
+        if !takes_effect && health == running.health && health.is_well() {
             return Ok(None);
         }
+        lines.extend(mended(&running.health, &health));
         let generation = Generation {
-            number: running.number + 1,
+            // What is known of broken files is no new version of what decides.
+            number: running.number + u64::from(takes_effect),
             routes: RouteTable::compile(&config),
             plugins: plugins.slots,
             env,
             config,
-            health: Health::default(),
+            health,
         };
         let (generation, sources) = (Arc::new(generation), loaded.sources);
-        Ok(Some(Built { generation, lines, sources }))
+        Ok(Some(Built { generation, lines, takes_effect, sources }))
     }
 
     /// One pointer, then what follows from it.
@@ -257,11 +300,29 @@ impl Reloader {
         }
     }
 
-    fn report(&self, ok: bool, lines: Vec<String>) -> Report {
+    /// What came of a generation that was built: a change that took effect is one, whatever else is
+    /// refused; and where nothing else changed, what is refused is what there is to say.
+    fn report(&self, built: &Generation, takes_effect: bool, mut lines: Vec<String>) -> Report {
+        let health = &built.health;
+        lines.extend(health.problems());
+        let ok = takes_effect || health.is_well();
+        let (refused, stale) = (health.refused.clone(), health.stale.clone());
+        Report { ok, refused, stale, ..self.refusal(lines) }
+    }
+
+    /// What came of a change that could not be built.
+    fn refusal(&self, lines: Vec<String>) -> Report {
         let now: Timestamp = self.router.clock.now();
         let generation = self.router.generation();
-        let unused = unused(&generation.config);
-        Report { ok, generation: generation.number, at: now.to_string(), lines, unused }
+        Report {
+            ok: false,
+            generation: generation.number,
+            at: now.to_string(),
+            lines,
+            unused: unused(&generation.config),
+            refused: generation.health.refused.clone(),
+            stale: generation.health.stale.clone(),
+        }
     }
 }
 
@@ -304,28 +365,34 @@ pub fn unused(config: &Config) -> Vec<Arc<str>> {
     })
 }
 
-/// What was broken when the router started and is not any more.
-fn mended(health: &Health) -> Vec<String> {
-    let config = health.config.iter();
+/// What was broken before and is not any more.
+fn mended(before: &Health, now: &Health) -> Vec<String> {
+    let config = before.config.iter().filter(|_| now.config.is_none());
     let config = config.map(|_why| "the configuration is again the one on disk".to_owned());
-    let stale = health.stale.keys();
+    let folder = before.folder.iter().filter(|_| now.folder.is_none());
+    let folder = folder.map(|_why| "the plugin folder can be read again".to_owned());
+    let stale = before.stale.keys().filter(|name| !now.stale.contains_key(*name));
     let stale = stale.map(|name| format!("plugin {name} is again the one in the folder"));
-    let refused = health.refused.keys();
+    let refused = before.refused.keys().filter(|module| !now.refused.contains_key(*module));
     let refused = refused.map(|module| format!("plugin file {module} is refused no more"));
-    config.chain(stale).chain(refused).collect()
+    config.chain(folder).chain(stale).chain(refused).collect()
 }
 
 /// What to watch for this configuration: its files, its folders, the plugin folder.
 #[must_use]
 pub fn watched(config: &Config, main: &std::path::Path) -> Watched {
-    let mut files = config.files.clone();
-    if !files.iter().any(|file| file == main) {
-        files.push(main.to_path_buf());
-    }
-    files.extend(config.plugins.list.iter().map(|p| config.plugins.folder.join(&*p.module)));
-    let mut folders = config.folders.clone();
+    let module_bytes_max = u64::try_from(MODULE_BYTES_MAX).unwrap_or(u64::MAX);
+    let modules = &config.plugins.folder;
+    let named = config.plugins.list.iter().map(|plugin| modules.join(&*plugin.module));
+    let mut files: BTreeMap<PathBuf, u64> = named.map(|file| (file, module_bytes_max)).collect();
+    let main = std::iter::once(main.to_path_buf());
+    files.extend(config.files.iter().cloned().chain(main).map(|file| (file, COMPARED_BYTES_MAX)));
+    let folder =
+        |path: &PathBuf, suffix, octets_max| Folder { path: path.clone(), suffix, octets_max };
+    let mut folders: Vec<Folder> =
+        config.folders.iter().map(|path| folder(path, "", config::FILE_BYTES_MAX)).collect();
     if config.plugins.auto.is_some() {
-        folders.push(config.plugins.folder.clone());
+        folders.push(folder(modules, ".wasm", module_bytes_max));
     }
     Watched { files, folders }
 }

@@ -7,6 +7,7 @@ use crate::app::StartError;
 use crate::config::{self, CheckOptions, Config, Finding, Loaded, Severity, SourceFile};
 use crate::last_good::{Kept, LastGood};
 use crate::platform::tasks::Tasks;
+use crate::plugins::Before;
 
 /// How to start.
 #[derive(Clone, Debug)]
@@ -115,6 +116,12 @@ impl Startup {
             main: main.to_path_buf(),
             warnings: Vec::new(),
         })
+    }
+
+    /// What goes on where a plugin's file is refused.
+    #[must_use]
+    pub fn before(&self) -> Before<'_> {
+        self.kept.as_ref().map_or(Before::Nothing, Before::Kept)
     }
 
     /// Says in the log what an operator should know.

@@ -3,6 +3,7 @@
 //! Each file is one kind. What took traffic down once stays here, with its siblings.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod folder;
 mod files;
 mod engine;
 mod forks;

@@ -20,6 +20,7 @@ pub fn install(folder: &Path, name: &str, bytes: &[u8]) {
     fs::set_permissions(&plugins, fs::Permissions::from_mode(0o700)).unwrap();
     let new = plugins.join(".new");
     fs::write(&new, bytes).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(&new, plugins.join(name)).unwrap();
 }
 

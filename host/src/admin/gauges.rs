@@ -17,6 +17,10 @@ use crate::plugin::Figures;
 use crate::router::{Router, Watermark};
 use crate::target::{StopKind, Target};
 
+/// Refused files that have a gauge of their own; whoever may drop files names the gauges. All are
+/// counted.
+const REFUSED_NAMED_MAX: usize = 20;
+
 /// Reads the figures of a router.
 #[derive(Debug)]
 pub(super) struct Gauges {
@@ -131,11 +135,16 @@ impl Gauges {
         let mut family =
             encoder.encode_descriptor("plugin_stale", help, None, MetricType::Gauge)?;
         let names = generation.plugins.iter().map(|slot| &slot.config.name);
-        for name in names.chain(health.refused.keys()) {
+        for name in names.chain(health.refused.keys().take(REFUSED_NAMED_MAX)) {
             let stale = health.stale.contains_key(name) || health.refused.contains_key(name);
             let labels = [("name", &**name)];
             ConstGauge::new(u64::from(stale)).encode(family.encode_family(&labels)?)?;
         }
+        let help = "1 if the plugin folder cannot be read, and what was dropped there goes on";
+        gauge(encoder, "plugin_folder_stale", help, u64::from(health.folder.is_some()))?;
+        let help = "Files that were dropped into the plugin folder and are refused";
+        let refused = u64::try_from(health.refused.len()).unwrap_or(u64::MAX);
+        gauge(encoder, "plugin_files_refused", help, refused)?;
         Ok(())
     }
 

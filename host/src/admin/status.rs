@@ -36,6 +36,8 @@ pub(super) struct Status {
     plugins: Vec<String>,
     /// Why the last good configuration runs instead of the one on disk.
     config_stale: Option<Arc<str>>,
+    /// Why the plugin folder cannot be read, though what was dropped there and ran goes on.
+    plugin_folder_stale: Option<Arc<str>>,
     /// By plugin: why it runs with its last good bytes.
     plugins_stale: BTreeMap<Arc<str>, Arc<str>>,
     /// By file: why one that was dropped into the plugin folder does not run.
@@ -148,6 +150,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         targets,
         plugins: shared.reload.plugins(),
         config_stale: generation.health.config.clone(),
+        plugin_folder_stale: generation.health.folder.clone(),
         plugins_stale: generation.health.stale.clone(),
         plugins_refused: generation.health.refused.clone(),
         plugins_paused: paused(&generation, router.clock.now()),

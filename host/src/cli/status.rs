@@ -90,6 +90,9 @@ fn health(status: &Value) -> String {
     if let Some(why) = status.get("config_stale").and_then(Value::as_str) {
         text.push_str(&format!("THE CONFIGURATION ON DISK IS NOT USED: {why}\n"));
     }
+    if let Some(why) = status.get("plugin_folder_stale").and_then(Value::as_str) {
+        text.push_str(&format!("WHAT WAS DROPPED INTO THE PLUGIN FOLDER GOES ON: {why}\n"));
+    }
     for (list, what) in [
         ("plugins_stale", "RUNS WITH ITS LAST GOOD BYTES"),
         ("plugins_refused", "WAS REFUSED AND DOES NOT RUN"),

@@ -10,12 +10,15 @@ use super::pattern::AddressPattern;
 use super::scalar::Name;
 use super::section::{Section, check_name, find_word};
 use super::yaml::{Node, Value};
+use crate::platform::user;
 
 /// `plugins` as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plugins {
     /// The folder that modules are read from.
     pub folder: PathBuf,
+    /// Users, by number, whose modules run besides root's and those of the router's own user.
+    pub owners: Vec<u32>,
     /// Plugins in the order in which they run.
     pub list: Vec<Arc<PluginConfig>>,
     /// What files get that the list does not name; `None` if they do not run.
@@ -171,6 +174,11 @@ static FOLDER: Schema = Schema {
             "The folder that modules are read from; only its owner may write there.",
         )
         .or("plugins"),
+        key(
+            "owners",
+            Kind::Several(&Kind::Text),
+            "Users whose modules and folders are taken besides those of root and of the router's own user: names of `/etc/passwd`, or numbers.",
+        ),
         key("list", Kind::Listed(&KEYS), "Plugins in the order in which they run."),
         key(
             "auto",
@@ -231,13 +239,14 @@ impl Plugins {
             let dropped = Dropped::read(check, &defaults);
             return Self {
                 folder: section.opt_path(check, "folder").unwrap_or_default(),
+                owners: read_owners(check, &section),
                 list: PluginConfig::read_all(check, section.opt("list")),
                 auto: section.flag(check, "auto").then_some(dropped),
             };
         }
         let folder = top.opt_path(check, "plugin_folder").unwrap_or_default();
         let list = PluginConfig::read_all(check, node);
-        Self { folder, list, auto: None }
+        Self { folder, owners: Vec::new(), list, auto: None }
     }
 
     /// The plugin that a file is which was dropped into the folder and that the list does not name.
@@ -247,9 +256,11 @@ impl Plugins {
     pub fn dropped(&self, module: &str) -> Result<PluginConfig, String> {
         let Some(dropped) = &self.auto else { return Err("dropped files do not run".to_owned()) };
         let name = check_name(module.strip_suffix(".wasm").unwrap_or(module))
-            .map_err(|problem| format!("{problem}; call the file otherwise"))?;
+            .map_err(|problem| format!("{problem} (at name); call the file otherwise"))?;
         if self.list.iter().any(|plugin| plugin.name == name) {
-            return Err(format!("another plugin is called \"{name}\"; call the file otherwise"));
+            return Err(format!(
+                "another plugin is called \"{name}\" (at name); call the file otherwise"
+            ));
         }
         Ok(PluginConfig {
             name,
@@ -262,6 +273,18 @@ impl Plugins {
             sha256: None,
         })
     }
+}
+
+/// Numbers of users. Without this machine's environment, names are taken to be known to it.
+fn read_owners(check: &mut Check, section: &Section<'_>) -> Vec<u32> {
+    let is_here = check.options.environment;
+    let known = section.several(check, "owners", |text| match user::id_of(text) {
+        None if is_here => {
+            Err(format!("there is no user \"{text}\" in /etc/passwd; a number will do"))
+        }
+        id => Ok(id),
+    });
+    known.into_iter().flatten().collect()
 }
 
 impl Dropped {

@@ -1,41 +1,34 @@
 //! The plugins of a generation: files read, modules loaded, those that did not change kept.
 
 mod folder;
+mod loading;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use spool::Spool;
 
 use crate::config::{Config, Name, PluginConfig, SourceFile};
-use crate::generation::PluginSlot;
-use crate::last_good::{Kept, LastGood};
+use crate::generation::{Generation, PluginSlot};
+use crate::last_good::{LastGood, State};
 use crate::lookup::Lookups;
 use crate::pipeline::{Judge, SeeReceipt};
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
 use crate::platform::tasks::Tasks;
 use crate::plugin::{
-    Call, Fault, Figures, Host, HostEnv, Judgement, LoadError, LoadStep, Options, Plugin,
-    ReceiptCall, StartError, Told,
+    Call, Fault, Figures, Host, HostEnv, Judgement, LoadError, Options, Plugin, ReceiptCall,
+    StartError, Told,
 };
 use crate::router::{Env, Targets};
 
 pub use folder::unnamed;
-use folder::{ReadError, read};
-
-/// A file that is being copied looks damaged; it is read again so often before it is refused.
-const SETTLE_TRIES: u32 = 10;
-/// Between those tries.
-const SETTLE_WAIT: Duration = Duration::from_millis(200);
-/// A file that was the same so often is refused without further tries.
-const SETTLED_TRIES: u32 = 2;
+pub use loading::Before;
+use loading::Refusal;
 
 impl Judge for Plugin {
     fn judge<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Judgement, Fault>> {
@@ -67,6 +60,10 @@ pub struct PluginSet {
     tasks: Tasks,
     last_good: LastGood,
     lookups: Option<Arc<Lookups>>,
+    /// By plugin: octets that were refused at the last load, and would be again.
+    refusals: Mutex<BTreeMap<Name, Refusal>>,
+    /// Something was mounted at the plugin folder when it was listed last.
+    folder_is_mount: AtomicBool,
 }
 
 /// What plugins have around them.
@@ -91,13 +88,10 @@ pub struct Loaded {
     pub stale: BTreeMap<Name, Arc<str>>,
     /// Files that were dropped, never ran and do not now, and what is wrong with them.
     pub refused: BTreeMap<Arc<str>, Arc<str>>,
-}
-
-/// A plugin to load.
-struct Wanted {
-    config: Arc<PluginConfig>,
-    /// It is a file of the folder that the list does not name.
-    dropped: bool,
+    /// Why the plugin folder could not be listed, if it should have been.
+    pub folder: Option<Arc<str>>,
+    /// Files that were dropped and ran before the start, and are not there any more.
+    pub gone: Vec<Arc<str>>,
 }
 
 impl PluginSet {
@@ -113,7 +107,20 @@ impl PluginSet {
             Some(workshop) => Host::simulated(Options::default(), workshop)?,
             None => Host::start(Options::default())?,
         };
-        Ok(Self { host, spool, clock, targets, started, seed, tasks, last_good, lookups })
+        let (refusals, folder_is_mount) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self {
+            host,
+            spool,
+            clock,
+            targets,
+            started,
+            seed,
+            tasks,
+            last_good,
+            lookups,
+            refusals,
+            folder_is_mount,
+        })
     }
 
     /// What the plugins of a generation with this configuration may ask the host.
@@ -126,105 +133,10 @@ impl PluginSet {
         Arc::new(env.with(self.lookups.clone(), self.tasks.clone()))
     }
 
-    /// The plugins that the configuration names, in its order, then those that were dropped, if they
-    /// may run. What has the same bytes and the same settings as before is kept, with its instances.
-    /// What cannot be loaded runs with the bytes of `kept`, if there are any.
-    ///
-    /// # Errors
-    /// A line for each plugin that cannot be loaded.
-    pub async fn load(
-        &self,
-        config: &Arc<Config>,
-        env: &Arc<dyn HostEnv>,
-        running: &[PluginSlot],
-        kept: Option<&Kept>,
-    ) -> Result<Loaded, Vec<String>> {
-        let (mut loaded, mut errors) = (Loaded::default(), Vec::new());
-        for wanted in wanted(config, &mut errors) {
-            let Wanted { config: plugin, dropped } = wanted;
-            let error = match self.slot(&config.plugins.folder, &plugin, env, running).await {
-                Ok(slot) => {
-                    loaded.slots.push(slot);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let line = format!("plugin {} ({}): {error}", plugin.name, plugin.module);
-            match self.last_good_slot(&plugin, env, kept).await {
-                Some(Ok(slot)) => {
-                    loaded.stale.insert(Arc::clone(&plugin.name), error.into());
-                    loaded.slots.push(slot);
-                }
-                Some(Err(also)) => {
-                    errors
-                        .push(format!("{line}; nor does it run with its last good bytes: {also}"));
-                }
-                // What never ran is not missed: the last good state is the one without it.
-                None if dropped && kept.is_some() => {
-                    loaded.refused.insert(Arc::clone(&plugin.module), error.into());
-                }
-                None => errors.push(line),
-            }
-        }
-        if errors.is_empty() { Ok(loaded) } else { Err(errors) }
-    }
-
-    /// The plugin with the bytes of its file, which is given time to become whole.
-    async fn slot(
-        &self,
-        folder: &Path,
-        config: &Arc<PluginConfig>,
-        env: &Arc<dyn HostEnv>,
-        running: &[PluginSlot],
-    ) -> Result<PluginSlot, String> {
-        let (mut before, mut tries) = (None, 0);
-        loop {
-            let (bytes, error) = match read(&self.tasks, folder, &config.module).await {
-                Ok(bytes) => {
-                    let hash: [u8; 32] = Sha256::digest(&bytes).into();
-                    let same =
-                        running.iter().find(|slot| slot.config == *config && slot.sha256 == hash);
-                    if let Some(slot) = same {
-                        return Ok(slot.clone());
-                    }
-                    match self.load_bytes(config, bytes.clone(), env).await {
-                        Ok(slot) => return Ok(slot),
-                        Err(error) if may_be_half_copied(&error) => {
-                            (Some(bytes), error.to_string())
-                        }
-                        Err(error) => return Err(error.to_string()),
-                    }
-                }
-                Err(ReadError::Missing(error)) => (None, error),
-                Err(ReadError::Refused(error)) => return Err(error),
-            };
-            let settled = tries >= SETTLED_TRIES && before == bytes;
-            if settled || tries >= SETTLE_TRIES {
-                return Err(error);
-            }
-            (before, tries) = (bytes, tries + 1);
-            self.clock.sleep(SETTLE_WAIT).await;
-        }
-    }
-
-    /// The plugin with the bytes that it ran with last; none if it did not run.
-    async fn last_good_slot(
-        &self,
-        config: &Arc<PluginConfig>,
-        env: &Arc<dyn HostEnv>,
-        kept: Option<&Kept>,
-    ) -> Option<Result<PluginSlot, String>> {
-        let (kept, name) = (kept?.clone(), Arc::clone(&config.name));
-        let read = self.tasks.blocking(move || kept.module(&name)).await;
-        let bytes = match read {
-            Ok(read) => read.transpose()?,
-            Err(panic) => Err(panic.to_string()),
-        };
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(self.load_bytes(config, bytes, env).await.map_err(|error| error.to_string()))
+    /// Tries everything anew at the next load: what was refused may have been for want of something
+    /// that is there now.
+    pub fn forget_refusals(&self) {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     async fn load_bytes(
@@ -247,9 +159,19 @@ impl PluginSet {
     }
 
     /// Keeps what has just taken effect, for a start that finds something broken.
-    pub async fn keep(&self, sources: Vec<SourceFile>, slots: Vec<PluginSlot>) {
+    pub async fn keep(&self, sources: Vec<SourceFile>, generation: Arc<Generation>) {
         let at = self.clock.now().to_string();
-        self.write("the generation", move |last_good| last_good.keep(&sources, &slots, at)).await;
+        let folder_is_mount = self.folder_is_mount.load(Ordering::Relaxed);
+        let keep = move |last_good: &LastGood| {
+            last_good.keep(&State {
+                sources: &sources,
+                plugins: &generation.plugins,
+                listed: &generation.config.plugins.list,
+                folder_is_mount,
+                at,
+            })
+        };
+        self.write("the generation", keep).await;
     }
 
     /// Forgets the bytes of plugins that were loaded and did not take effect.
@@ -295,30 +217,4 @@ impl PluginSet {
         lines.extend(went.map(|slot| format!("plugin {} retired", slot.label)));
         lines
     }
-}
-
-/// What is to be loaded, in the order in which it runs.
-fn wanted(config: &Config, errors: &mut Vec<String>) -> Vec<Wanted> {
-    let named = config.plugins.list.iter();
-    let mut wanted: Vec<Wanted> =
-        named.map(|plugin| Wanted { config: Arc::clone(plugin), dropped: false }).collect();
-    if config.plugins.auto.is_none() {
-        return wanted;
-    }
-    let dropped = unnamed(&config.plugins).unwrap_or_else(|error| {
-        let folder = config.plugins.folder.display();
-        errors.push(format!("the plugin folder {folder} cannot be listed: {error}"));
-        Vec::new()
-    });
-    for module in dropped {
-        match config.plugins.dropped(&module) {
-            Ok(plugin) => wanted.push(Wanted { config: Arc::new(plugin), dropped: true }),
-            Err(error) => errors.push(format!("plugin file {module}: {error}")),
-        }
-    }
-    wanted
-}
-
-fn may_be_half_copied(error: &LoadError) -> bool {
-    matches!(error.step, LoadStep::Read | LoadStep::Validate)
 }

@@ -6,10 +6,12 @@
 //! it was, stays quiet. A look at all of them every few seconds finds what no event tells: a folder
 //! that was removed and made again, or a network file system.
 
+mod seen;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +20,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use sha2::{Digest, Sha256};
 
 use super::clock::Clock;
+use seen::Seen;
 
 /// Quiet time after an event before contents are compared.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -30,16 +32,27 @@ const SETTLE_ROUNDS_MAX: u32 = 8;
 const POLL: Duration = Duration::from_secs(5);
 /// Wake-ups that may wait; more of them say nothing new.
 const WAKE_UPS_MAX: usize = 64;
-/// Entries of one folder that are compared.
-const FOLDER_ENTRIES_MAX: usize = 10_000;
 
 /// What to watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// Files; one that is not there yet counts too.
-    pub files: Vec<PathBuf>,
-    /// Folders: the names in them and the contents of those files count, not folders below.
-    pub folders: Vec<PathBuf>,
+    /// Files, each with the octets up to which its content is compared; of a larger one size and
+    /// times are. One that is not there yet counts too.
+    pub files: BTreeMap<PathBuf, u64>,
+    /// Folders.
+    pub folders: Vec<Folder>,
+}
+
+/// A folder to watch: which one it is, the names in it and the contents of files count, not folders
+/// below. A name that begins with a dot does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// Where.
+    pub path: PathBuf,
+    /// What a name ends with that counts; everything if it is empty.
+    pub suffix: &'static str,
+    /// The octets up to which a file's content is compared.
+    pub octets_max: u64,
 }
 
 /// Why watching could not begin.
@@ -108,7 +121,8 @@ impl Watch {
             poll,
         };
         looker.watch_folders();
-        looker.seen = Seen::of(&looker.watched);
+        let now = Clock::system().now();
+        looker.seen = Seen::look(&looker.seen, &looker.watched, now, seen::hash);
         let thread = std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || looker.run(&wake_ups))?;
@@ -164,18 +178,9 @@ impl Looker {
             match woken {
                 Ok(first) => {
                     let renewed = self.settle(first, wake_ups);
-                    self.watch_folders();
-                    let seen = Seen::of(&self.watched);
-                    self.compare(seen, renewed);
+                    self.look(renewed);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.watch_folders();
-                    let stamps = Seen::stamps_of(&self.watched);
-                    if stamps != self.seen.stamps {
-                        let seen = Seen::of(&self.watched);
-                        self.compare(seen, false);
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.look(false),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -207,8 +212,11 @@ impl Looker {
         }
     }
 
-    fn compare(&mut self, seen: Seen, renewed: bool) {
-        let changed = renewed || seen.contents != self.seen.contents;
+    /// Looks at everything and tells if something is other than before.
+    fn look(&mut self, renewed: bool) {
+        self.watch_folders();
+        let seen = Seen::look(&self.seen, &self.watched, Clock::system().now(), seen::hash);
+        let changed = renewed || !seen.is_same(&self.seen);
         self.seen = seen;
         if changed {
             self.signal.send_modify(|changes| *changes = changes.wrapping_add(1));
@@ -218,8 +226,8 @@ impl Looker {
     /// Watches every folder that has a file to watch, anew where it was made again.
     fn watch_folders(&mut self) {
         let mut wanted = BTreeMap::new();
-        let parents = self.watched.files.iter().filter_map(|file| file.parent());
-        for folder in parents.chain(self.watched.folders.iter().map(PathBuf::as_path)) {
+        let parents = self.watched.files.keys().filter_map(|file| file.parent());
+        for folder in parents.chain(self.watched.folders.iter().map(|folder| &*folder.path)) {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             if let Ok(metadata) = fs::metadata(folder) {
                 wanted.insert(folder.to_path_buf(), (metadata.dev(), metadata.ino()));
@@ -239,71 +247,6 @@ impl Looker {
         }
         self.folders = wanted;
     }
-}
-
-/// What the files were when they were last looked at.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
-    stamps: BTreeMap<PathBuf, Stamp>,
-    contents: BTreeMap<PathBuf, [u8; 32]>,
-}
-
-/// What says without reading that a file is still the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: (u64, u64),
-    size_bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Seen {
-    /// Reads all files. One that cannot be read counts as one that is not there.
-    fn of(watched: &Watched) -> Self {
-        let stamps = Self::stamps_of(watched);
-        let contents =
-            stamps.keys().filter_map(|path| Some((path.clone(), hash_file(path).ok()?))).collect();
-        Self { stamps, contents }
-    }
-
-    fn stamps_of(watched: &Watched) -> BTreeMap<PathBuf, Stamp> {
-        let mut stamps = BTreeMap::new();
-        let mut add = |path: PathBuf| {
-            if let Ok(metadata) = fs::metadata(&path)
-                && metadata.is_file()
-            {
-                stamps.insert(path, Stamp::of(&metadata));
-            }
-        };
-        for file in &watched.files {
-            add(file.clone());
-        }
-        for folder in &watched.folders {
-            let Ok(entries) = fs::read_dir(folder) else { continue };
-            for entry in entries.filter_map(Result::ok).take(FOLDER_ENTRIES_MAX) {
-                add(entry.path());
-            }
-        }
-        stamps
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            inode: (metadata.dev(), metadata.ino()),
-            size_bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = fs::File::open(path)?;
-    let mut hash = Sha256::new();
-    io::copy(&mut file, &mut hash)?;
-    Ok(hash.finalize().into())
 }
 
 #[cfg(test)]

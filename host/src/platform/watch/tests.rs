@@ -8,6 +8,13 @@ const SHORT: Duration = Duration::from_millis(60);
 /// No change takes longer than this to be told, or the test fails.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// More than any file of these tests has.
+const OCTETS_MAX: u64 = 1 << 20;
+
+fn files(file: PathBuf) -> Watched {
+    Watched { files: BTreeMap::from([(file, OCTETS_MAX)]), folders: Vec::new() }
+}
+
 struct Fixture {
     folder: tempfile::TempDir,
     watch: Watch,
@@ -24,7 +31,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("conf")).unwrap();
         fs::write(folder.path().join("conf/a.yaml"), "one").unwrap();
-        let watched = Watched { files: vec![folder.path().join("conf/a.yaml")], folders: vec![] };
+        let watched = files(folder.path().join("conf/a.yaml"));
         let (watch, changes) = Watch::start_with(watched, SHORT, poll).unwrap();
         Self { folder, watch, changes }
     }
@@ -96,7 +103,7 @@ fn a_swapped_link_to_a_folder_is_told() {
     }
     symlink("..data_1", path("..data")).unwrap();
     symlink("..data/a.yaml", path("a.yaml")).unwrap();
-    let watched = Watched { files: vec![path("a.yaml")], folders: vec![] };
+    let watched = files(path("a.yaml"));
     let (watch, changes) = Watch::start_with(watched, SHORT, Duration::from_secs(3600)).unwrap();
     let mut fixture = Fixture { folder, watch, changes };
     for data in ["..data_2", "..data_3"] {
@@ -138,8 +145,9 @@ fn what_is_only_read_or_written_as_it_was_is_no_change() {
 fn a_file_that_appears_in_a_watched_folder_is_told() {
     let mut fixture = Fixture::new();
     fs::create_dir(fixture.path("plugins")).unwrap();
-    let files = vec![fixture.path("conf/a.yaml")];
-    fixture.watch.set(Watched { files, folders: vec![fixture.path("plugins")] });
+    let path = fixture.path("plugins");
+    let folders = vec![Folder { path, suffix: ".wasm", octets_max: OCTETS_MAX }];
+    fixture.watch.set(Watched { folders, ..files(fixture.path("conf/a.yaml")) });
     // The files to watch are others than before.
     fixture.expect_change();
     fixture.write("plugins/new.wasm", "\0asm");
@@ -152,8 +160,7 @@ fn a_file_that_appears_in_a_watched_folder_is_told() {
 fn the_same_files_again_are_no_change() {
     let mut fixture = Fixture::new();
     let before = *fixture.changes.borrow();
-    let files = vec![fixture.path("conf/a.yaml")];
-    fixture.watch.set(Watched { files, folders: vec![] });
+    fixture.watch.set(files(fixture.path("conf/a.yaml")));
     fixture.write("conf/.a.yaml.tmp", "two");
     fixture.rename("conf/.a.yaml.tmp", "conf/a.yaml");
     fixture.expect_one_change_by(before);
