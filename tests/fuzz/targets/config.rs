@@ -13,6 +13,14 @@ use libfuzzer_sys::fuzz_target;
 #[expect(dead_code, unused_imports, reason = "the host uses more of it")]
 mod config;
 
+/// What it reads files and users with.
+#[path = "../../../host/src/platform"]
+#[expect(dead_code, reason = "the host uses more of it")]
+mod platform {
+    pub mod file;
+    pub mod user;
+}
+
 /// Certificates are read only if the environment is checked, which a fuzzer leaves alone.
 mod tls {
     use crate::config::{ClientTls, ServerTls};
