@@ -127,7 +127,8 @@ fn pure_code_reads_no_clock_socket_file_or_environment() {
 /// `tests/fuzz` takes these files without the rest of the host, whose engine takes minutes to build.
 #[test]
 fn what_reads_a_configuration_or_a_module_needs_nothing_of_the_host() {
-    const READS_MODULES: [&str; 4] = ["fault.rs", "features.rs", "foreign.rs", "module.rs"];
+    const READS_MODULES: [&str; 5] =
+        ["fault.rs", "features.rs", "foreign.rs", "module.rs", "words.rs"];
     const READS_FILES: [&str; 2] = ["host/src/platform/file.rs", "host/src/platform/user.rs"];
     check(|source, line| {
         let (_, named) = line.split_once("crate::")?;
@@ -226,28 +227,58 @@ fn nothing_is_left_for_later_in_a_comment() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-#[test]
-fn each_promise_names_tests_that_are_there() {
-    let promises = fs::read_to_string(root().join("docs/PROMISES.md")).unwrap();
-    let sources = sources();
+/// The tests that a list in a document names, each with its section.
+fn named_tests(document: &str) -> Vec<(String, String, String)> {
+    let text = fs::read_to_string(root().join(document)).unwrap();
     let mut section = "";
-    let mut held = std::collections::BTreeMap::new();
-    for line in promises.lines() {
+    let mut named = Vec::new();
+    for line in text.lines() {
         if let Some(title) = line.strip_prefix("## ") {
-            // Only the promises have numbers.
             section = title;
-            if title.starts_with(|first: char| first.is_ascii_digit()) {
-                held.insert(section, 0);
-            }
-        } else if let Some(item) = line.strip_prefix("* `") {
-            let (path, rest) = item.split_once('`').unwrap();
-            let name = rest.trim_start_matches([':', ' ']).trim_matches('`');
-            let source = sources.iter().find(|source| source.path == path);
-            let found = source.is_some_and(|s| s.text.contains(&format!("fn {name}()")));
-            assert!(found, "docs/PROMISES.md names {name}, which is not in {path}");
-            *held.get_mut(section).unwrap() += 1;
+        } else if let Some((path, rest)) =
+            line.strip_prefix("* `").and_then(|item| item.split_once("`: `"))
+        {
+            let name = rest.trim_end_matches('`');
+            named.push((section.to_owned(), path.to_owned(), name.to_owned()));
         }
     }
-    assert_eq!(held.len(), 8, "a promise is missing");
-    assert!(held.values().all(|tests| *tests > 0), "a promise has no test: {held:?}");
+    named
+}
+
+#[test]
+fn each_promise_names_tests_that_are_there() {
+    let sources = sources();
+    let mut held = std::collections::BTreeMap::<String, u32>::new();
+    let mut missing = Vec::new();
+    for document in ["docs/PROMISES.md", "SECURITY.md"] {
+        for (section, path, name) in named_tests(document) {
+            let source = sources.iter().find(|source| source.path == path);
+            if !source.is_some_and(|source| source.text.contains(&format!("fn {name}()"))) {
+                missing.push(format!("{document}: {path} has no {name}"));
+            }
+            *held.entry(section).or_default() += 1;
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    let promises = fs::read_to_string(root().join("README.md")).unwrap();
+    let promises = promises.split("## Promises").nth(1).unwrap().split("\n## ").next().unwrap();
+    let numbers = promises.lines().filter_map(|line| line.split_once(". ")?.0.parse::<u32>().ok());
+    let numbers: Vec<u32> = numbers.collect();
+    assert_eq!(numbers.len(), 8, "README.md has other promises: {numbers:?}");
+    for number in numbers {
+        let has = held.keys().any(|title| title.starts_with(&format!("{number}. ")));
+        assert!(has, "promise {number} has no test");
+    }
+    assert!(held.get("Plugins").is_some_and(|tests| *tests > 10), "SECURITY.md names few tests");
+}
+
+#[test]
+fn each_fuzz_target_has_its_row_of_counts() {
+    let promises = fs::read_to_string(root().join("docs/PROMISES.md")).unwrap();
+    for entry in fs::read_dir(root().join("tests/fuzz/targets")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let row = promises.lines().find(|line| line.starts_with(&format!("| `{name}` | ")));
+        assert!(row.is_some(), "docs/PROMISES.md has no row for {name}");
+    }
 }

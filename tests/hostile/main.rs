@@ -9,3 +9,4 @@ mod engine;
 mod forks;
 mod breaker;
 mod drops;
+mod misdeeds;

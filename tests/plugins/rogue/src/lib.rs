@@ -10,6 +10,8 @@ filter!(judge);
 const LONG: usize = 2 << 20;
 /// Times that something is done which once is enough.
 const OFTEN: usize = 100_000;
+/// Lines of a flood: far more than are written, and few enough to end within the budget of a call.
+const LINES: usize = 2000;
 
 fn judge(m: &mut Message) -> Result<Verdict> {
     let text = m.text().to_owned();
@@ -26,7 +28,7 @@ fn judge(m: &mut Message) -> Result<Verdict> {
         Some("panic") => panic!("{}", "p".repeat(LONG)),
         Some("error") => return Err("e".repeat(LONG).into()),
         Some("error-lines") => return Err("one\r\ntwo\n\x1b[31mthree".into()),
-        Some("reason") => return Ok(reject("r".repeat(LONG))),
+        Some("reason") => return Ok(reject("r".repeat(LONG / 32))),
         Some("headers") => {
             for _ in 0..OFTEN {
                 std::hint::black_box(m.headers().len());
@@ -79,7 +81,7 @@ fn deeper(before: &[u8; 64], depth: u64) -> u64 {
 
 fn flood(fields: &[(&str, &str)]) {
     let line = "l".repeat(3000);
-    for _ in 0..OFTEN {
+    for _ in 0..LINES {
         log::write(Level::Warn, &line, fields);
     }
 }
