@@ -106,6 +106,17 @@ fn only_the_plugin_module_names_wasmtime() {
 }
 
 #[test]
+fn only_the_loader_of_machine_code_is_unsafe() {
+    check(|source, line| {
+        let inside = source.path == "host/src/plugin/compiler/machine_code.rs"
+            || source.path == "tests/tidy.rs";
+        let found = line.contains("unsafe {") || line.contains("unsafe fn");
+        let allowed = line.contains("expect(unsafe_code") || line.contains("allow(unsafe_code");
+        (!inside && (found || allowed)).then(|| "one file is unsafe, and this is not it".into())
+    });
+}
+
+#[test]
 fn only_the_sdk_names_the_bindings_generator() {
     check(|source, line| {
         let inside = source.path.starts_with("sdk/") || source.path == "tests/tidy.rs";

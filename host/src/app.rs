@@ -20,21 +20,29 @@ use crate::observe::journal::{self, Journal};
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::platform::clock::Clock;
+use crate::platform::last_resort;
 use crate::platform::machine::Machine;
 use crate::platform::net::{self, Net};
 use crate::platform::supervisor::{Inherited, Supervisor};
 use crate::platform::watch::Watch;
+use crate::plugin::{Cache, Compiler};
 use crate::plugins::{Loaded, PluginSet, Surroundings};
 use crate::reload::{self, Reloader};
 use crate::route::RouteTable;
 use crate::router::{Parts, Router, Targets};
 use crate::startup::Startup;
-use crate::{inbound, outbound};
+use crate::{inbound, outbound, router};
 
 pub use crate::startup::Options;
 
+/// In the folder of the spool: the machine code of plugins.
+const COMPILED: &str = "compiled";
 /// How often the program looks whether its disk has failed.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+/// How long closing the spool and the journal may take.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// After the time to finish what is in flight, the process is killed so much later if it is still there.
+const LAST_RESORT: Duration = Duration::from_secs(8);
 /// Time to stop accepting and answer what is in flight after the disk has failed.
 const POISONED_DRAIN: Duration = Duration::from_secs(2);
 
@@ -103,7 +111,14 @@ pub async fn run(options: Options, startup: Startup) -> Result<(), StartError> {
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let supervisor = Supervisor::from_environment();
     let inherited = Inherited::from_environment();
-    let app = App::start_with(&options, startup, Machine::system(), inherited).await?;
+    let starting = Box::pin(App::start_with(&options, startup, Machine::system(), inherited));
+    let app = tokio::select! {
+        biased;
+        // Nothing was taken yet: what was begun is dropped.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        app = starting => app?,
+    };
     supervisor.ready();
     let mut alive = Alive::default();
     let poisoned = loop {
@@ -120,7 +135,9 @@ pub async fn run(options: Options, startup: Startup) -> Result<(), StartError> {
             }
         }
     };
-    supervisor.stopping(app.drain_timeout());
+    let wait = app.drain_timeout();
+    supervisor.stopping(wait);
+    last_resort::end_after(wait + LAST_RESORT).map_err(anyhow::Error::from)?;
     match poisoned {
         None => {
             app.stop(None).await;
@@ -193,11 +210,13 @@ impl App {
         log::use_key(log::key::of(&spool).await?);
         let targets = Arc::new(ArcSwap::new(Arc::new(Targets::new())));
         let lookups = Arc::new(Lookups::new(&machine));
+        let compiler = compiler(&startup, &spool).await?;
         let surroundings = Surroundings {
             spool: spool.clone(),
             targets: Arc::clone(&targets),
             last_good: startup.last_good.clone(),
             lookups: Some(Arc::clone(&lookups)),
+            compiler: compiler.clone(),
         };
         let plugins = PluginSet::start(&machine, surroundings).map_err(anyhow::Error::from)?;
         let First { generation, sources, sockets } =
@@ -237,6 +256,10 @@ impl App {
             watch,
         };
         let reload = reloader.start(changed);
+        if compiler.hurry_is_over() {
+            // What was not compiled in time is taken when it is.
+            reload.nudge();
+        }
         let http = match attended {
             true => crate::admin::start(&router, &config, &reload, &addresses).await?,
             false => None,
@@ -268,9 +291,11 @@ impl App {
             journal.close();
             spool.close();
         };
-        let closed = self.router.tasks.blocking(close).await;
-        if let Err(error) = closed {
-            tracing::error!(event = "spool.close", %error);
+        let closed = tokio::time::timeout(CLOSE_MAX, self.router.tasks.blocking(close)).await;
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(event = "spool.close", %error),
+            Err(late) => tracing::error!(event = "spool.close", error = %late),
         }
         tracing::info!(event = "stopped");
     }
@@ -416,6 +441,19 @@ fn open_spool(config: &Config) -> Result<Spool, StartError> {
         tracing::warn!(event = "spool.torn", "{torn}");
     }
     Ok(spool)
+}
+
+/// What compiles plugins, and keeps their machine code beside the spool, if that is on a disk.
+async fn compiler(startup: &Startup, spool: &Spool) -> Result<Compiler, StartError> {
+    let SpoolPlace::Disk(path) = &startup.config.spool.place else {
+        return Ok(Compiler::default());
+    };
+    let key = router::own_key(spool).await?;
+    let compiler = Compiler::new(Some(Cache::new(path.join(COMPILED), &key)));
+    if let Some(kept) = &startup.kept {
+        compiler.begin_with(kept.modules());
+    }
+    Ok(compiler)
 }
 
 fn monotonic() -> Instant {

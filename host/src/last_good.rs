@@ -240,6 +240,11 @@ impl Kept {
         self.record.files.iter().map(read).collect()
     }
 
+    /// The SHA-256 of the plugins that ran, in hexadecimal.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.record.plugins.iter().map(|plugin| plugin.sha256.as_str())
+    }
+
     /// The bytes that a plugin ran with; none if it did not run. One that was dropped is known by its
     /// file, too.
     ///
@@ -297,7 +302,7 @@ fn put(contents: &Path, bytes: &[u8]) -> io::Result<String> {
 }
 
 /// Writes a file that only its owner may read; whole, or not at all.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let half = folder.join(format!(".{name}.new"));
     let mut file =

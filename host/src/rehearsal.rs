@@ -26,7 +26,7 @@ use crate::observe::metrics::Metrics;
 use crate::plan::{Plan, no_route};
 use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
-use crate::plugin::HostEnv;
+use crate::plugin::{Compiler, HostEnv};
 use crate::plugins::{Before, PluginSet, Surroundings};
 use crate::route::RouteTable;
 use crate::router::{Parts, Rehearsed, Router, Targets};
@@ -104,7 +104,20 @@ impl Rehearsal {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(config: Arc<Config>, clock: Clock) -> Result<Self, OpenError> {
-        let Loading { machine, spool, targets, plugins, env } = Loading::start(&config, clock)?;
+        Self::open_with(config, clock, Compiler::default()).await
+    }
+
+    /// The same with a compiler that may know its plugins already.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_with(
+        config: Arc<Config>,
+        clock: Clock,
+        compiler: Compiler,
+    ) -> Result<Self, OpenError> {
+        let Loading { machine, spool, targets, plugins, env } =
+            Loading::start(&config, clock, compiler)?;
         let loaded =
             plugins.load(&config, &env, Before::Nothing).await.map_err(OpenError::Plugins)?;
         let generation = Arc::new(Generation {
@@ -139,7 +152,7 @@ impl Rehearsal {
         if config.plugins.list.is_empty() && config.plugins.auto.is_none() {
             return Ok(());
         }
-        let loading = Loading::start(config, clock)?;
+        let loading = Loading::start(config, clock, Compiler::default())?;
         let loaded = loading.plugins.load(config, &loading.env, Before::Nothing).await;
         loaded.map(drop).map_err(OpenError::Plugins)
     }
@@ -304,7 +317,7 @@ struct Loading {
 }
 
 impl Loading {
-    fn start(config: &Arc<Config>, clock: Clock) -> anyhow::Result<Self> {
+    fn start(config: &Arc<Config>, clock: Clock, compiler: Compiler) -> anyhow::Result<Self> {
         let mut options = spool::Options::new(|| Clock::system().instant());
         options.reserve_bytes = 0;
         let spool = spool::Spool::open_memory(options)?;
@@ -316,6 +329,7 @@ impl Loading {
             last_good: LastGood::of(Path::new(""), &SpoolPlace::Memory),
             // A rehearsal asks nobody: look-ups are not available.
             lookups: None,
+            compiler,
         };
         let plugins = PluginSet::start(&machine, surroundings)?;
         let env = plugins.env(config);

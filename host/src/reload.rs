@@ -14,7 +14,7 @@ use crate::config::{self, CheckOptions, Config, Name, SourceFile};
 use crate::generation::{Generation, Health};
 use crate::platform::clock::Clock;
 use crate::platform::watch::{Folder, Watch, Watched};
-use crate::plugin::MODULE_BYTES_MAX;
+use crate::plugin::{Compiler, Compiling, MODULE_BYTES_MAX};
 use crate::plugins::{self, Before, PluginSet};
 use crate::rehearsal::Rehearsal;
 use crate::route::RouteTable;
@@ -62,6 +62,7 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     last: Arc<Mutex<Option<Report>>>,
     plugins: watch::Receiver<Vec<String>>,
+    compiler: Compiler,
 }
 
 #[derive(Debug)]
@@ -106,6 +107,18 @@ impl Handle {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The plugin that is compiled right now.
+    #[must_use]
+    pub fn compiling(&self) -> Option<Compiling> {
+        self.compiler.under_way()
+    }
+
+    /// How many plugins were compiled since the start; known bytes are not.
+    #[must_use]
+    pub fn compiled(&self) -> u64 {
+        self.compiler.compiled()
+    }
+
     /// The plugins of the generation in place: `name@hash module`.
     #[must_use]
     pub fn plugins(&self) -> Vec<String> {
@@ -140,7 +153,8 @@ impl Reloader {
         let (requests, mut inbox) = mpsc::channel(REQUESTS_MAX);
         let (labels, plugins) = watch::channel(labels(&self.router.generation()));
         let last = Arc::new(Mutex::new(None));
-        let handle = Handle { requests, last: Arc::clone(&last), plugins };
+        let compiler = self.plugins.compiler().clone();
+        let handle = Handle { requests, last: Arc::clone(&last), plugins, compiler };
         let tasks = self.router.tasks.clone();
         tasks.clone().spawn("reload", async move {
             loop {
@@ -180,7 +194,12 @@ impl Reloader {
         if request.anew {
             self.plugins.forget_refusals();
         }
-        let built = self.build().await;
+        let stopping = self.router.tasks.stopping().clone();
+        let built = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return None,
+            built = self.build() => built,
+        };
         if request.dry_run || built.is_err() {
             self.plugins.tidy().await;
         }
@@ -189,7 +208,9 @@ impl Reloader {
             Ok(Some(Built { generation, mut lines, takes_effect, .. })) if request.dry_run => {
                 if takes_effect {
                     let config = Arc::clone(&generation.config);
-                    lines.extend(rehearsed(config, &self.router.clock).await);
+                    lines.extend(
+                        rehearsed(config, &self.router.clock, self.plugins.compiler()).await,
+                    );
                 }
                 Some(self.report(&generation, takes_effect, lines))
             }
@@ -327,14 +348,15 @@ impl Reloader {
 }
 
 /// What came of the configuration's tests, a line for each that is not met.
-async fn rehearsed(config: Arc<Config>, clock: &Clock) -> Vec<String> {
+async fn rehearsed(config: Arc<Config>, clock: &Clock, compiler: &Compiler) -> Vec<String> {
     if config.tests.is_empty() {
         return Vec::new();
     }
-    let rehearsal = match Rehearsal::open(Arc::clone(&config), clock.clone()).await {
-        Ok(rehearsal) => rehearsal,
-        Err(error) => return vec![format!("its tests could not be run: {error}")],
-    };
+    let rehearsal =
+        match Rehearsal::open_with(Arc::clone(&config), clock.clone(), compiler.clone()).await {
+            Ok(rehearsal) => rehearsal,
+            Err(error) => return vec![format!("its tests could not be run: {error}")],
+        };
     let mut lines = Vec::new();
     for case in &config.tests {
         let verdict = rehearsal.run(case).await;

@@ -205,6 +205,7 @@ async fn files_that_look_half_copied_are_waited_for_together_and_once() {
         targets: Arc::default(),
         last_good: LastGood::of(&main, &SpoolPlace::Memory),
         lookups: None,
+        compiler: wirepost::plugin::Compiler::default(),
     };
     let set = PluginSet::start(&Machine::from(Clock::system()), surroundings).unwrap();
     let refused = async || {

@@ -1,7 +1,12 @@
 //! Hostile modules, peers and files beside clean traffic: nobody but their author has to suffer.
 //!
 //! Each file is one kind. What took traffic down once stays here, with its siblings.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 mod folder;
 mod files;
@@ -10,3 +15,5 @@ mod forks;
 mod breaker;
 mod drops;
 mod misdeeds;
+mod compile;
+mod cache;

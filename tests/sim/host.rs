@@ -35,7 +35,7 @@ const POISONED_DRAIN: Duration = Duration::from_secs(2);
 
 /// What one run has compiled, all of them have.
 static WORKSHOP: LazyLock<Workshop> =
-    LazyLock::new(|| Workshop::simulated(wirepost::plugin::Options::default()).unwrap());
+    LazyLock::new(|| Workshop::simulated(&wirepost::plugin::Options::default()).unwrap());
 
 /// The host and its machine.
 pub(crate) struct Host {

@@ -139,6 +139,47 @@ pub fn with_function(module: &[u8], locals: u32, code: &[u8]) -> Vec<u8> {
     sections.finish()
 }
 
+/// A plugin with a function of so many loops within each other and as many variables, each written in
+/// the innermost: what is to be merged where loops begin grows with the square of it, and the time to
+/// do so with more.
+#[must_use]
+pub fn many_loops(module: &[u8], loops: u32) -> Vec<u8> {
+    let mut code = Vec::new();
+    for _ in 0..loops {
+        code.extend([0x03, 0x40]);
+    }
+    for local in 0..loops {
+        code.extend([&[0x20], &*number(local), &[0x41, 1, 0x6A, 0x21], &*number(local)].concat());
+    }
+    for _ in 0..loops {
+        // The loop goes round while a variable is not zero.
+        code.extend([0x20, 0, 0x0D, 0, 0x0B]);
+    }
+    with_function(module, loops, &code)
+}
+
+/// A plugin with a function of many variables and many blocks, one after the other.
+#[must_use]
+pub fn many_blocks(module: &[u8], locals: u32, blocks: u32) -> Vec<u8> {
+    let mut code = Vec::new();
+    for block in 0..blocks {
+        let local = number(block % locals);
+        code.extend(
+            [
+                &[0x02, 0x40, 0x20],
+                &*local,
+                &[0x0D, 0, 0x20],
+                &*local,
+                &[0x21],
+                &*number((block + 1) % locals),
+                &[0x0B],
+            ]
+            .concat(),
+        );
+    }
+    with_function(module, locals, &code)
+}
+
 fn size_of(octets: &[u8]) -> u32 {
     u32::try_from(octets.len()).unwrap()
 }

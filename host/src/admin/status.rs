@@ -13,7 +13,7 @@ use crate::config::{Config, ConnectorKind, ListenerKind};
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
 use crate::generation::Generation;
 use crate::platform::memory::resident_bytes;
-use crate::plugin::Standing;
+use crate::plugin::{Compiling, Standing};
 use crate::reload::Report;
 use crate::router::{Router, Watermark};
 use crate::target::Target;
@@ -34,6 +34,9 @@ pub(super) struct Status {
     listeners: Vec<ListenerStatus>,
     targets: Vec<TargetStatus>,
     plugins: Vec<String>,
+    /// The plugin that is compiled right now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin_compiling: Option<Compiling>,
     /// Why the last good configuration runs instead of the one on disk.
     config_stale: Option<Arc<str>>,
     /// Why the plugin folder cannot be read, though what was dropped there and ran goes on.
@@ -149,6 +152,7 @@ pub(super) fn status(shared: &Shared) -> Status {
             .collect(),
         targets,
         plugins: shared.reload.plugins(),
+        plugin_compiling: shared.reload.compiling(),
         config_stale: generation.health.config.clone(),
         plugin_folder_stale: generation.health.folder.clone(),
         plugins_stale: generation.health.stale.clone(),

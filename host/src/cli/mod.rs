@@ -14,6 +14,7 @@ pub mod check;
 pub mod explain;
 pub mod test;
 pub mod plugin;
+pub mod plugin_compiler;
 pub mod load;
 pub mod send;
 pub mod sim;
@@ -21,12 +22,19 @@ pub mod smpp_client;
 pub mod specimen;
 mod parts;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 /// The configuration file if none is named.
 const CONFIG: &str = "wirepost.yaml";
+/// This program, also after the file that it was started from was replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// How long what blocks is waited for when a command has ended; it is left alone then, and ends with the
+/// process.
+const BLOCKED_MAX: Duration = Duration::from_secs(1);
 /// sysexits: the command line is wrong.
 const EX_USAGE: u8 = 64;
 /// sysexits: data is damaged, or does not fit.
@@ -90,6 +98,9 @@ enum Command {
     /// Send many messages and measure.
     #[command(subcommand)]
     Load(Load),
+    /// What the router starts to compile a plugin: a request and a module in, machine code out.
+    #[command(name = plugin_compiler::COMMAND, hide = true)]
+    PluginCompiler,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,6 +132,7 @@ enum Load {
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::plugin::compile_with(PathBuf::from(OWN_PROGRAM));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return explain_usage(&error),
@@ -145,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Sim(Sim::Esme(args)) => tool(sim::esme::run(args)),
         Command::Load(Load::Smtp(args)) => tool(async { load::smtp::run(args).await.map(drop) }),
         Command::Load(Load::Smpp(args)) => tool(load::smpp::run(args)),
+        Command::PluginCompiler => plugin_compiler::run(),
     }
 }
 
@@ -170,7 +183,11 @@ fn tool(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 
 fn blocking(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().thread_name("worker").enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            runtime.shutdown_timeout(BLOCKED_MAX);
+            code
+        }
         Err(error) => {
             complain(&format!("wirepost: cannot start: {error}"));
             ExitCode::from(EX_UNAVAILABLE)

@@ -37,6 +37,7 @@ fn for_people(status: &Value) -> String {
         text.push_str(&format!("NOTHING IS ACCEPTED: {}\n", f("not_accepting_because")));
     }
     text.push_str(&health(status));
+    text.push_str(&compiling(status));
     if let Some(reload) = status.get("reload").filter(|reload| !reload.is_null()) {
         text.push_str(&super::reload::describe(reload));
     }
@@ -82,6 +83,22 @@ fn for_people(status: &Value) -> String {
     text.push_str(&super::reload::unused(status, "plugins_unused"));
     text.push_str(&spool(status));
     text
+}
+
+/// A plugin that is not ready yet.
+fn compiling(status: &Value) -> String {
+    let Some(it) = status.get("plugin_compiling").filter(|it| it.is_object()) else {
+        return String::new();
+    };
+    let seconds = |key: &str| {
+        let ms = it.get(key).and_then(Value::as_u64);
+        ms.map_or_else(|| "any time".to_owned(), |ms| format!("{} s", ms.div_ceil(1000)))
+    };
+    let (plugin, since) = (field(it, "plugin"), field(it, "since"));
+    let (cpu, time) = (seconds("cpu_ms"), seconds("time_ms"));
+    format!(
+        "plugin {plugin} is compiled since {since}; it may take {cpu} of processor time, {time} in all\n"
+    )
 }
 
 /// What does not run as the files say.

@@ -54,7 +54,7 @@ pub use listener::{
 pub use load::{Loaded, load, load_kept, load_text, spool_place};
 pub use lookup::{Lookup, LookupUrl};
 pub use pattern::{AddressPattern, Glob, TextPattern};
-pub use plugin::{Dropped, Grants, OnError, PluginConfig, PluginLimits, Plugins};
+pub use plugin::{CompileLimits, Dropped, Grants, OnError, PluginConfig, PluginLimits, Plugins};
 pub use reference::{json_schema, reference_markdown};
 pub use retry::{Delays, Retry};
 pub use route::{

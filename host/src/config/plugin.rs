@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Kindred};
-use super::keys::{GIB, Key, Kind, MIB, MINUTE, Schema, key};
+use super::keys::{GIB, HOUR, KIB, Key, Kind, MIB, MINUTE, SECOND, Schema, key};
 use super::pattern::AddressPattern;
 use super::scalar::Name;
 use super::section::{Section, check_name, find_word};
@@ -23,6 +23,32 @@ pub struct Plugins {
     pub list: Vec<Arc<PluginConfig>>,
     /// What files get that the list does not name; `None` if they do not run.
     pub auto: Option<Dropped>,
+    /// What compiling a module may use up.
+    pub compile: CompileLimits,
+}
+
+/// `compile` and `module_size`: what compiling a module may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Octets of a module.
+    pub module_bytes_max: u64,
+    /// Processor time for each MiB of it that is begun.
+    pub cpu: Duration,
+    /// Wall-clock time for each MiB of it that is begun.
+    pub time: Duration,
+    /// Memory.
+    pub memory_bytes: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            module_bytes_max: 16 << 20,
+            cpu: Duration::from_secs(10),
+            time: Duration::from_secs(30),
+            memory_bytes: 1 << 30,
+        }
+    }
 }
 
 /// What a plugin gets whose file was dropped into the folder.
@@ -187,6 +213,27 @@ static FOLDER: Schema = Schema {
         )
         .or("false"),
         key("defaults", Kind::Section(&DEFAULTS), DEFAULTS.about),
+        key("module_size", Kind::Size(KIB, 64 * MIB), "How large a module may be.").or("16MiB"),
+        key("compile", Kind::Section(&COMPILE), COMPILE.about),
+    ],
+};
+
+static COMPILE: Schema = Schema {
+    about: "What compiling a module may use up, in a process of its own; what ran last may take any time.",
+    keys: &[
+        key(
+            "cpu",
+            Kind::Duration(SECOND, HOUR),
+            "Processor time for each MiB of the module that is begun, in whole seconds.",
+        )
+        .or("10s"),
+        key(
+            "time",
+            Kind::Duration(SECOND, HOUR),
+            "Wall-clock time for each MiB of the module that is begun.",
+        )
+        .or("30s"),
+        key("memory", Kind::Size(64 * MIB, 64 * GIB), "Memory.").or("1GiB"),
     ],
 };
 
@@ -242,11 +289,13 @@ impl Plugins {
                 owners: read_owners(check, &section),
                 list: PluginConfig::read_all(check, section.opt("list")),
                 auto: section.flag(check, "auto").then_some(dropped),
+                compile: CompileLimits::read(check, &section),
             };
         }
         let folder = top.opt_path(check, "plugin_folder").unwrap_or_default();
         let list = PluginConfig::read_all(check, node);
-        Self { folder, owners: Vec::new(), list, auto: None }
+        let compile = CompileLimits::default();
+        Self { folder, owners: Vec::new(), list, auto: None, compile }
     }
 
     /// The plugin that a file is which was dropped into the folder and that the list does not name.
@@ -285,6 +334,18 @@ fn read_owners(check: &mut Check, section: &Section<'_>) -> Vec<u32> {
         id => Ok(id),
     });
     known.into_iter().flatten().collect()
+}
+
+impl CompileLimits {
+    fn read(check: &mut Check, plugins: &Section<'_>) -> Self {
+        let section = plugins.section(check, "compile", &COMPILE);
+        Self {
+            module_bytes_max: plugins.size(check, "module_size"),
+            cpu: section.duration(check, "cpu"),
+            time: section.duration(check, "time"),
+            memory_bytes: section.size(check, "memory"),
+        }
+    }
 }
 
 impl Dropped {
@@ -440,5 +501,29 @@ fn plain_to_json(text: &str) -> serde_json::Value {
         _ if numeric => serde_json::from_str::<serde_json::Number>(text)
             .map_or_else(|_| text.into(), Into::into),
         _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CheckOptions, load_text};
+
+    #[test]
+    fn a_list_of_plugins_has_the_compile_limits_that_the_map_has_by_default() {
+        let limits = |text: &str| {
+            let loaded = load_text("x.yaml".as_ref(), text, CheckOptions::default());
+            loaded.config.unwrap().plugins.compile
+        };
+        assert_eq!(limits("plugins: { list: [] }\n"), CompileLimits::default());
+        let other =
+            limits("plugins: { module_size: 32MiB, compile: { cpu: 1s, memory: 64MiB } }\n");
+        let expect = CompileLimits {
+            module_bytes_max: 32 << 20,
+            cpu: Duration::from_secs(1),
+            memory_bytes: 64 << 20,
+            ..CompileLimits::default()
+        };
+        assert_eq!(other, expect);
     }
 }

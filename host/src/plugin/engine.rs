@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::features;
@@ -24,13 +26,84 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Address space behind each memory that catches overruns.
 const GUARD_BYTES: u64 = 32 << 20;
 
+/// What the engine says when it refuses.
+pub(super) type Error = wasmtime::Error;
+
+/// What machine code depends on besides the engine's version and the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    /// Memory of a slot, where slots are kept ready.
+    pool_memory_bytes: Option<usize>,
+}
+
+impl Settings {
+    /// An engine that compiles for those with these settings, and keeps no slots.
+    pub(super) fn compiling(self) -> wasmtime::Result<wasmtime::Engine> {
+        wasmtime::Engine::new(&self.config())
+    }
+
+    /// An engine that runs what was compiled, with so many instances.
+    fn running(self, instances_max: usize) -> wasmtime::Result<wasmtime::Engine> {
+        let mut config = self.config();
+        if let Some(bytes) = self.pool_memory_bytes {
+            // Whoever has a slot has all that it needs: what a component may have is bounded, and there
+            // is that much for each.
+            let slots = u32::try_from(instances_max + LOADING_SLOTS).unwrap_or(u32::MAX);
+            let mut pool = PoolingAllocationConfig::new();
+            pool.total_component_instances(slots)
+                .max_core_instances_per_component(CORE_INSTANCES_A_SLOT)
+                .total_core_instances(slots.saturating_mul(CORE_INSTANCES_A_SLOT))
+                .max_memories_per_component(MEMORIES_A_SLOT)
+                .total_memories(slots.saturating_mul(MEMORIES_A_SLOT))
+                .max_tables_per_component(TABLES_A_SLOT)
+                .total_tables(slots.saturating_mul(TABLES_A_SLOT))
+                .total_stacks(slots)
+                .max_memory_size(bytes)
+                .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+                .max_unused_warm_slots(slots / 2);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        }
+        wasmtime::Engine::new(&config)
+    }
+
+    fn config(self) -> Config {
+        let mut config = Config::new();
+        config.wasm_features(features::FORBIDDEN, false).wasm_features(features::ALLOWED, true);
+        config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
+        // A plugin is compiled beside the traffic: one processor is enough, and its thread ends with it.
+        config.parallel_compilation(false);
+        if let Some(bytes) = self.pool_memory_bytes {
+            config.memory_reservation(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+        config
+    }
+}
+
+/// SHA-256 of what the engine says that machine code depends on: its version, its settings, the
+/// processor's features.
+fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
+    struct Hasher(Sha256);
+    impl std::hash::Hasher for Hasher {
+        fn write(&mut self, octets: &[u8]) {
+            self.0.update(octets);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut hasher = Hasher(Sha256::new_with_prefix(env!("CARGO_PKG_VERSION")));
+    std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
+    hasher.0.finalize().into()
+}
+
 /// An engine whose epoch advances every [`TICK`] while calls run, and every [`LOOK`] between them.
 #[derive(Debug)]
 pub(super) struct Engine {
     engine: wasmtime::Engine,
     ticker: Arc<Ticker>,
     thread: Option<JoinHandle<()>>,
-    pooling: bool,
+    settings: Settings,
+    fingerprint: [u8; 32],
     slots: Arc<Slots>,
 }
 
@@ -54,7 +127,7 @@ impl Drop for Running<'_> {
 impl Engine {
     /// An engine for so many instances of at most so much memory. It keeps slots for instances ready; where
     /// the address space does not allow that, it makes each instance from nothing.
-    pub(super) fn start(options: Options) -> wasmtime::Result<Self> {
+    pub(super) fn start(options: &Options) -> wasmtime::Result<Self> {
         let mut engine = Self::still(options)?;
         engine.slots.tend()?;
         let thread = std::thread::Builder::new().name("wasm-epoch".into()).spawn({
@@ -66,13 +139,15 @@ impl Engine {
     }
 
     /// The same, but its epoch stands still: no guest is interrupted, however long it computes.
-    pub(super) fn still(options: Options) -> wasmtime::Result<Self> {
-        let (engine, pooling) = match wasmtime::Engine::new(&config(Some(options))) {
-            Ok(engine) => (engine, true),
-            Err(_no_room) => (wasmtime::Engine::new(&config(None))?, false),
-        };
-        let slots = Slots::new(options.instances_max);
-        Ok(Self { engine, ticker: Arc::default(), thread: None, pooling, slots })
+    pub(super) fn still(options: &Options) -> wasmtime::Result<Self> {
+        let instances_max = options.instances_max;
+        let mut settings = Settings { pool_memory_bytes: Some(options.memory_bytes_max) };
+        let engine = settings.running(instances_max).or_else(|_no_room| {
+            settings = Settings { pool_memory_bytes: None };
+            settings.running(instances_max)
+        })?;
+        let (fingerprint, slots) = (fingerprint(&engine), Slots::new(instances_max));
+        Ok(Self { engine, ticker: Arc::default(), thread: None, settings, fingerprint, slots })
     }
 
     pub(super) const fn wasmtime(&self) -> &wasmtime::Engine {
@@ -86,7 +161,17 @@ impl Engine {
 
     /// Whether slots for instances are kept ready.
     pub(super) const fn is_pooling(&self) -> bool {
-        self.pooling
+        self.settings.pool_memory_bytes.is_some()
+    }
+
+    /// What its machine code depends on.
+    pub(super) const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// The same and more, as a hash: code that was made under another one does not run here.
+    pub(super) const fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
     }
 
     /// Keeps the epoch advancing for the time of a call.
@@ -134,31 +219,20 @@ fn tick(ticker: &Ticker, engine: &EngineWeak) {
     }
 }
 
-fn config(pool: Option<Options>) -> Config {
-    let mut config = Config::new();
-    config.wasm_features(features::FORBIDDEN, false).wasm_features(features::ALLOWED, true);
-    config.epoch_interruption(true).memory_init_cow(true).memory_guard_size(GUARD_BYTES);
-    // A plugin is compiled beside the traffic: one processor is enough, and its thread ends with it.
-    config.parallel_compilation(false);
-    if let Some(Options { memory_bytes_max: bytes, instances_max }) = pool {
-        // Whoever has a slot has all that it needs: what a component may have is bounded, and there is
-        // that much for each.
-        let slots = u32::try_from(instances_max + LOADING_SLOTS).unwrap_or(u32::MAX);
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(slots)
-            .max_core_instances_per_component(CORE_INSTANCES_A_SLOT)
-            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_A_SLOT))
-            .max_memories_per_component(MEMORIES_A_SLOT)
-            .total_memories(slots.saturating_mul(MEMORIES_A_SLOT))
-            .max_tables_per_component(TABLES_A_SLOT)
-            .total_tables(slots.saturating_mul(TABLES_A_SLOT))
-            .total_stacks(slots)
-            .max_memory_size(bytes)
-            .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-            .max_unused_warm_slots(slots / 2);
-        config
-            .memory_reservation(u64::try_from(bytes).unwrap_or(u64::MAX))
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_only_compiles_makes_code_for_the_one_that_runs_it() {
+        for pool_memory_bytes in [None, Some(64 << 20)] {
+            let settings = Settings { pool_memory_bytes };
+            let (compiling, running) =
+                (settings.compiling().unwrap(), settings.running(8).unwrap());
+            assert_eq!(fingerprint(&compiling), fingerprint(&running), "{settings:?}");
+        }
+        let of =
+            |pool_memory_bytes| fingerprint(&Settings { pool_memory_bytes }.compiling().unwrap());
+        assert_ne!(of(None), of(Some(64 << 20)), "other settings, other code");
     }
-    config
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::words::{sized, tamed};
@@ -79,7 +80,7 @@ fn within(backtrace: &str) -> String {
 }
 
 /// The step at which a module was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadStep {
     /// Its octets are counted and hashed.
     Read,
@@ -126,7 +127,7 @@ impl LoadStep {
 }
 
 /// A module that was refused. What ran before goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub struct LoadError {
     /// Where.
     pub step: LoadStep,

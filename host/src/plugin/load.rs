@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use super::bindings::Plugin as World;
+use super::compiler::{Compiler, Job, not_compiled};
 use super::engine::Engine;
 use super::env::HostEnv;
 use super::fault::{Fault, LoadError, LoadStep};
@@ -23,17 +23,20 @@ use super::words::sized;
 use crate::config::PluginConfig;
 
 /// How the engine is set up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The most memory that any plugin may be given.
     pub memory_bytes_max: usize,
     /// Instances of all plugins together.
     pub instances_max: usize,
+    /// What compiles modules.
+    pub compiler: Compiler,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_bytes_max: 64 << 20, instances_max: SLOTS }
+        let compiler = Compiler::default();
+        Self { memory_bytes_max: 64 << 20, instances_max: SLOTS, compiler }
     }
 }
 
@@ -62,9 +65,20 @@ impl Workshop {
     ///
     /// # Errors
     /// The engine does not run on this machine.
-    pub fn simulated(options: Options) -> Result<Self, StartError> {
+    pub fn simulated(options: &Options) -> Result<Self, StartError> {
         let engine = Engine::still(options).map_err(|error| failed(&error))?;
         Ok(Self { engine: Arc::new(engine), compiled: Arc::default() })
+    }
+
+    fn make(
+        &self,
+        config: &PluginConfig,
+        octets: &Bytes,
+    ) -> Result<(Module, Component), LoadError> {
+        let module = Module::read(octets, config.sha256.as_ref())?;
+        module.check_imports(config.grants.imports.as_deref())?;
+        let component = self.compile(&module)?;
+        Ok((module, component))
     }
 
     fn compile(&self, module: &Module) -> Result<Component, LoadError> {
@@ -73,7 +87,8 @@ impl Workshop {
         if let Some(component) = compiled.get(&module.sha256) {
             return Ok(component.clone());
         }
-        let component = compile(self.engine.wasmtime(), module)?;
+        let component = Component::new(self.engine.wasmtime(), &module.component)
+            .map_err(|error| not_compiled(&error))?;
         compiled.insert(module.sha256, component.clone());
         Ok(component)
     }
@@ -84,8 +99,7 @@ pub struct Host {
     engine: Arc<Engine>,
     linker: Linker<Context>,
     memory_bytes_max: usize,
-    /// Compiling takes a processor for a while; only one is taken.
-    compiling: Semaphore,
+    compiler: Compiler,
     /// In a simulation: what is compiled there is not compiled again.
     workshop: Option<Workshop>,
     /// Counters and claims of plugins by name; they outlive a swap.
@@ -104,7 +118,7 @@ impl Host {
     /// # Errors
     /// The engine does not run on this machine.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let engine = Engine::start(options).map_err(|error| failed(&error))?;
+        let engine = Engine::start(&options).map_err(|error| failed(&error))?;
         Self::with(Arc::new(engine), options, None)
     }
 
@@ -128,7 +142,7 @@ impl Host {
             engine,
             linker,
             memory_bytes_max: options.memory_bytes_max,
-            compiling: Semaphore::new(1),
+            compiler: options.compiler,
             workshop,
             keys: Mutex::default(),
         })
@@ -146,8 +160,14 @@ impl Host {
         self.engine.slots().shrink();
     }
 
-    /// Makes a plugin of octets: validated, compiled off the async workers, configured, tested on
-    /// messages of our own, with one instance ready.
+    /// What compiles its modules.
+    #[must_use]
+    pub const fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    /// Makes a plugin of octets: validated, compiled in a process of its own, configured, tested on
+    /// messages of our own, with one instance ready. Dropping the future ends the compile.
     ///
     /// # Errors
     /// The step that refused, with reason and remedy. Nothing that runs is touched.
@@ -168,7 +188,13 @@ impl Host {
                 "lower it",
             ));
         }
-        let (module, component) = self.compile(config, octets).await?;
+        let (module, component) = match &self.workshop {
+            Some(workshop) => workshop.make(config, &octets)?,
+            None => {
+                let job = Job { config, octets, now: env.now() };
+                self.compiler.compile(&self.engine, job).await?
+            }
+        };
         let hooks = self.link(&module, &component)?;
         let shared = Arc::new(Shared::new(Arc::clone(config), self.keys_of(&config.name)));
         let plugin = Plugin::new(Arc::clone(&self.engine), hooks, shared, &module);
@@ -177,41 +203,6 @@ impl Host {
         // Messages of our own are no part of what a plugin may remember.
         plugin.renew(env).await.map_err(|fault| init_error(&fault))?;
         Ok(Arc::new(plugin))
-    }
-
-    async fn compile(
-        &self,
-        config: &Arc<PluginConfig>,
-        octets: Bytes,
-    ) -> Result<(Module, Component), LoadError> {
-        let lost = |reason: String| {
-            LoadError::new(
-                LoadStep::Compile,
-                reason,
-                "report it with the module: this is our mistake",
-            )
-        };
-        let _turn = self.compiling.acquire().await.map_err(|closed| lost(closed.to_string()))?;
-        let (engine, workshop) = (self.engine.wasmtime().clone(), self.workshop.clone());
-        let is_simulated = workshop.is_some();
-        let config = Arc::clone(config);
-        let work = move || {
-            let module = Module::read(&octets, config.sha256.as_ref())?;
-            module.check_imports(config.grants.imports.as_deref())?;
-            let component = match workshop {
-                Some(workshop) => workshop.compile(&module)?,
-                None => compile(&engine, &module)?,
-            };
-            Ok((module, component))
-        };
-        if is_simulated {
-            return work();
-        }
-        match tokio::task::spawn_blocking(move || in_a_thread_of_its_own(work)).await {
-            Ok(Ok(compiled)) => compiled,
-            Ok(Err(error)) => Err(lost(format!("the compiler stopped: {error}"))),
-            Err(panic) => Err(lost(format!("the compiler stopped: {panic}"))),
-        }
     }
 
     fn link(&self, module: &Module, component: &Component) -> Result<HooksPre, LoadError> {
@@ -236,26 +227,6 @@ impl Host {
 
 fn failed(error: &wasmtime::Error) -> StartError {
     StartError(format!("{error:#}"))
-}
-
-fn compile(engine: &wasmtime::Engine, module: &Module) -> Result<Component, LoadError> {
-    Component::new(engine, &module.component).map_err(|error| {
-        LoadError::new(
-            LoadStep::Compile,
-            format!("it does not compile: {error:#}"),
-            "build it with stable Rust for wasm32-unknown-unknown, without extra target features",
-        )
-    })
-}
-
-/// Compiling takes tens of megabytes, which the allocator keeps for the thread that had them: one that
-/// ends gives them back.
-fn in_a_thread_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("wasm-compile".into());
-        let ended = thread.spawn_scoped(scope, work)?.join();
-        ended.map_err(|_panic| std::io::Error::other("it panicked"))
-    })
 }
 
 /// Types of imports are compared before there is an instance, types of exports when there is one.

@@ -9,6 +9,8 @@ mod env;
 mod fault;
 mod module;
 mod features;
+mod bounds;
+mod compiler;
 mod foreign;
 mod load;
 mod loaded;
@@ -32,6 +34,7 @@ mod engine;
 mod bindings;
 
 pub use breaker::{Breaker, Change, Sender, Standing, Turn};
+pub use compiler::{COMMAND, Cache, Compiler, Compiling, compile_with, serve};
 pub use env::{
     Ask, HostEnv, KvFound, KvUnavailable, KvUsage, LogLevel, LogLine, LookupAnswer, LookupError,
     Metric, TargetState,

@@ -1,10 +1,9 @@
 //! The octets of a plugin: what can be said of them before any of their code runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasmparser::{Encoding, Parser, Payload, Validator};
 
@@ -13,8 +12,8 @@ use super::features;
 use super::foreign::foreign_name;
 use super::words::tamed;
 
-/// Octets of a module; larger ones are refused unread.
-pub const MODULE_BYTES_MAX: usize = 16 << 20;
+/// Octets of a module at the very most, whatever the YAML says.
+pub const MODULE_BYTES_MAX: usize = 64 << 20;
 /// The interface that this host has, up to its last number.
 pub(super) const PACKAGE: &str = "wirepost:plugin/";
 /// The version of the interface.
@@ -27,7 +26,7 @@ const CASES_SECTION: &str = "wirepost:cases";
 const TYPE_SECTION: &str = "component-type";
 
 /// What a module says about itself. A component made by other tools need not have one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The version of the interface it is built for.
     pub api: String,
@@ -61,7 +60,7 @@ impl Manifest {
 }
 
 /// A module that is well formed and meant for this host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Module {
     /// SHA-256 of the octets as given.
     pub sha256: [u8; 32],
@@ -71,12 +70,16 @@ pub struct Module {
     pub manifest: Option<Manifest>,
     /// Whether it came as a core module, and was made a component here.
     pub was_core: bool,
-    /// Messages and what must become of them, as JSON, if its author put some into it.
+    /// Messages and what must become of them, as JSON, if its author put some into it. They do not
+    /// come back from the compiler.
+    #[serde(skip)]
     pub cases: Option<Vec<u8>>,
     /// Interfaces it imports, in its order.
     pub imports: Vec<String>,
     /// Interfaces it exports.
     pub exports: Vec<String>,
+    /// Nor does the component.
+    #[serde(skip)]
     pub(super) component: Bytes,
 }
 
@@ -87,12 +90,18 @@ impl Module {
     /// # Errors
     /// The step, the reason and the remedy.
     pub fn read(octets: &Bytes, pin: Option<&[u8; 32]>) -> Result<Self, LoadError> {
-        if octets.len() > MODULE_BYTES_MAX {
-            return Err(LoadError::new(
-                LoadStep::Read,
-                format!("the module has {} octets, {MODULE_BYTES_MAX} are allowed", octets.len()),
-                "build it with `--release` and `strip = \"debuginfo\"`",
-            ));
+        Self::read_up_to(octets, pin, u64::MAX)
+    }
+
+    /// The same for a module of at most so many octets.
+    pub(super) fn read_up_to(
+        octets: &Bytes,
+        pin: Option<&[u8; 32]>,
+        bytes_max: u64,
+    ) -> Result<Self, LoadError> {
+        let bytes_max = bytes_max.min(as_u64(MODULE_BYTES_MAX));
+        if as_u64(octets.len()) > bytes_max {
+            return Err(too_large(octets.len(), bytes_max));
         }
         let sha256: [u8; 32] = Sha256::digest(octets).into();
         validate(octets)?;
@@ -135,12 +144,20 @@ impl Module {
         hex(&self.sha256)
     }
 
+    /// Refuses octets other than those that the operator pinned.
+    ///
+    /// # Errors
+    /// Both hashes.
+    pub(super) fn check_pin(&self, pin: Option<&[u8; 32]>) -> Result<(), LoadError> {
+        check_pin(&self.sha256, pin)
+    }
+
     /// Refuses imports that this host does not have or the operator did not grant. `granted` names
     /// the interfaces beyond the message itself; `None` grants all of them.
     ///
     /// # Errors
     /// The first such import.
-    pub fn check_imports(&self, granted: Option<&[Arc<str>]>) -> Result<(), LoadError> {
+    pub fn check_imports<T: AsRef<str>>(&self, granted: Option<&[T]>) -> Result<(), LoadError> {
         for import in &self.imports {
             let refuse = |reason: String, remedy: &str| {
                 Err(LoadError::new(LoadStep::Imports, reason, remedy))
@@ -165,7 +182,7 @@ impl Module {
                 );
             }
             let free = matches!(interface, "types" | "message-api");
-            let listed = |list: &[Arc<str>]| list.iter().any(|name| **name == *interface);
+            let listed = |list: &[T]| list.iter().any(|name| name.as_ref() == interface);
             if !free && !granted.is_none_or(listed) {
                 return refuse(
                     format!("it imports `{interface}`, which was not granted"),
@@ -221,6 +238,19 @@ impl Outline {
         }
         Ok(Some(manifest))
     }
+}
+
+pub(super) fn too_large(size_bytes: usize, bytes_max: u64) -> LoadError {
+    LoadError::new(
+        LoadStep::Read,
+        format!("the module has {size_bytes} octets, {bytes_max} are allowed"),
+        "build it with `--release` and `strip = \"debuginfo\"`, or raise `module_size` of `plugins` \
+         in the YAML",
+    )
+}
+
+fn as_u64(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
 fn check_pin(sha256: &[u8; 32], pin: Option<&[u8; 32]>) -> Result<(), LoadError> {

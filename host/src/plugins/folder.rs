@@ -252,8 +252,13 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("plugins");
             fs::create_dir(&path).unwrap();
-            let plugins =
-                Plugins { folder: path, owners: Vec::new(), list: Vec::new(), auto: None };
+            let plugins = Plugins {
+                folder: path,
+                owners: Vec::new(),
+                list: Vec::new(),
+                auto: None,
+                compile: crate::config::CompileLimits::default(),
+            };
             let fixture = Self { folder, plugins };
             fixture.mode("", 0o755);
             fixture

@@ -131,6 +131,7 @@ impl PluginSet {
         env: &Arc<dyn HostEnv>,
         before: Before<'_>,
     ) -> Result<Loaded, Vec<String>> {
+        self.host.compiler().limit(config.plugins.compile);
         let Choice { wanted, mut loaded, mut errors } = self.choose(config, before).await;
         let tried = self.settle(config, &wanted, env, before.slots()).await;
         self.remember(&wanted, &tried);
@@ -419,7 +420,10 @@ fn may_be_half_copied(error: &LoadError) -> bool {
 /// Whether the same octets and the same settings will be refused again: what a plugin does when it
 /// starts may depend on tables, on the hour, on what is free.
 fn lasts(error: &LoadError) -> bool {
-    !matches!(error.step, LoadStep::Init | LoadStep::SelfTest)
+    // How large it may be and what compiling it may take, a key says; the compiler remembers what it
+    // refused, for the limits of that time.
+    let by_keys = matches!(error.step, LoadStep::Read | LoadStep::Compile);
+    !by_keys && !matches!(error.step, LoadStep::Init | LoadStep::SelfTest)
 }
 
 #[cfg(test)]
@@ -464,6 +468,7 @@ mod tests {
                 targets: Arc::new(ArcSwap::new(Arc::new(Targets::new()))),
                 last_good: LastGood::of(Path::new(""), &SpoolPlace::Memory),
                 lookups: None,
+                compiler: crate::plugin::Compiler::default(),
             };
             let set = PluginSet::start(&Machine::from(Clock::system()), surroundings).unwrap();
             Self { _folder: folder, set, config }

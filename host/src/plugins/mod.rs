@@ -21,8 +21,8 @@ use crate::platform::clock::Clock;
 use crate::platform::machine::Machine;
 use crate::platform::tasks::Tasks;
 use crate::plugin::{
-    Call, Fault, Figures, Host, HostEnv, Judgement, LoadError, Options, Plugin, ReceiptCall,
-    StartError, Told,
+    Call, Compiler, Fault, Figures, Host, HostEnv, Judgement, LoadError, Options, Plugin,
+    ReceiptCall, StartError, Told,
 };
 use crate::router::{Env, Targets};
 
@@ -77,6 +77,8 @@ pub struct Surroundings {
     pub last_good: LastGood,
     /// Services that they may ask, if any are asked.
     pub lookups: Option<Arc<Lookups>>,
+    /// What compiles them.
+    pub compiler: Compiler,
 }
 
 /// The plugins of a generation.
@@ -100,12 +102,13 @@ impl PluginSet {
     /// # Errors
     /// If the engine does not start on this machine.
     pub fn start(machine: &Machine, surroundings: Surroundings) -> Result<Self, StartError> {
-        let Surroundings { spool, targets, last_good, lookups } = surroundings;
+        let Surroundings { spool, targets, last_good, lookups, compiler } = surroundings;
+        let options = Options { compiler, ..Options::default() };
         let (clock, tasks, seed) = (machine.clock.clone(), machine.tasks.clone(), machine.seed);
         let started = clock.instant();
         let host = match machine.plugins.clone() {
-            Some(workshop) => Host::simulated(Options::default(), workshop)?,
-            None => Host::start(Options::default())?,
+            Some(workshop) => Host::simulated(options, workshop)?,
+            None => Host::start(options)?,
         };
         let (refusals, folder_is_mount) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self {
@@ -121,6 +124,12 @@ impl PluginSet {
             refusals,
             folder_is_mount,
         })
+    }
+
+    /// What compiles them.
+    #[must_use]
+    pub const fn compiler(&self) -> &Compiler {
+        self.host.compiler()
     }
 
     /// What the plugins of a generation with this configuration may ask the host.
@@ -162,14 +171,17 @@ impl PluginSet {
     pub async fn keep(&self, sources: Vec<SourceFile>, generation: Arc<Generation>) {
         let at = self.clock.now().to_string();
         let folder_is_mount = self.folder_is_mount.load(Ordering::Relaxed);
+        let compiler = self.host.compiler().clone();
         let keep = move |last_good: &LastGood| {
+            let running = generation.plugins.iter().map(|slot| slot.sha256).collect();
             last_good.keep(&State {
                 sources: &sources,
                 plugins: &generation.plugins,
                 listed: &generation.config.plugins.list,
                 folder_is_mount,
                 at,
-            })
+            })?;
+            compiler.keep_only(&running)
         };
         self.write("the generation", keep).await;
     }

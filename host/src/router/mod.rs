@@ -55,6 +55,7 @@ use crate::receipt::return_path::REPORTS;
 use crate::receipt::share::Folds;
 use crate::spooler::Ids;
 use crate::target::{Shelf, Stop, Target};
+pub(crate) use return_path::own_key;
 
 pub use acts::Act;
 pub use audit::{Audit, Story, audit};
@@ -148,7 +149,7 @@ impl Router {
         let book = Book::open(&spool)?;
         book.spell(&Arc::from(REPORTS), Some(IdRelation::Same));
         let joining = joining::Joining::open(&spool)?;
-        let return_key = return_path::own_key(&spool).await?;
+        let return_key = own_key(&spool).await?;
         let shelf = Arc::new(Shelf::new(spool.clone()));
         let stops = orders::read(&spool)?;
         let decider = Arc::new(Target::new(Arc::from(DECIDER), None, &shelf));

@@ -12,7 +12,7 @@ use crate::pipeline::reply;
 use crate::receipt::return_path::{ReturnPath, ReturnPaths};
 
 /// Octets of the key.
-pub(super) const KEY_OCTETS: usize = 32;
+pub(crate) const KEY_OCTETS: usize = 32;
 /// Where the spool keeps it, so that addresses live on after a restart.
 const KEY: &[u8] = b"keys/return-path";
 
@@ -66,8 +66,9 @@ impl Router {
     }
 }
 
-/// The key of this spool, made at its first start.
-pub(super) async fn own_key(spool: &Spool) -> anyhow::Result<[u8; KEY_OCTETS]> {
+/// The key of this spool, made at its first start. Others than return addresses use it for purposes of
+/// their own.
+pub(crate) async fn own_key(spool: &Spool) -> anyhow::Result<[u8; KEY_OCTETS]> {
     if let Some(key) = spool.find(KEY)?
         && let Ok(key) = <[u8; KEY_OCTETS]>::try_from(&key[..])
     {

@@ -40,7 +40,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     for export in &module.exports {
         println!("exports  {}", export.escape_debug());
     }
-    if let Err(error) = module.check_imports(None) {
+    if let Err(error) = module.check_imports(None::<&[&str]>) {
         println!("refused  {error}");
     }
     Ok(())
