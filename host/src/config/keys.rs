@@ -33,13 +33,15 @@ pub(super) struct Key {
     pub(super) required: bool,
     /// A change needs a restart, and a reload that has one is refused.
     pub(super) restart: bool,
+    /// An empty list is none of them, which is what it says.
+    pub(super) may_be_empty: bool,
     /// What it means; a sentence.
     pub(super) about: &'static str,
 }
 
 /// A key that may be left out and has no default.
 pub(super) const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
-    Key { name, kind, default: "", required: false, restart: false, about }
+    Key { name, kind, default: "", required: false, restart: false, may_be_empty: false, about }
 }
 
 impl Key {
@@ -52,6 +54,12 @@ impl Key {
     /// It cannot be left out.
     pub(super) const fn required(mut self) -> Self {
         self.required = true;
+        self
+    }
+
+    /// An empty list is none.
+    pub(super) const fn or_none(mut self) -> Self {
+        self.may_be_empty = true;
         self
     }
 

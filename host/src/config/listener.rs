@@ -388,9 +388,8 @@ impl SmtpListener {
         let section = listener.section(check, "smtp", &SMTP);
         let allow = section.networks(check, "allow");
         let open_relay = section.flag(check, "open_relay");
-        if let Some(everything) = allow.iter().find(|network| network.is_everything())
-            && !open_relay
-        {
+        if Network::are_everything(&allow) && !open_relay {
+            let everything = allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let place = section.opt("allow").map_or(section.place, |node| node.place);
             check.error_with(
                 place,

@@ -167,7 +167,8 @@ static GRANTS: Schema = Schema {
             "imports",
             Kind::Several(&Kind::Word(IMPORTS)),
             "Interfaces that it may import beyond the message; left out, all.",
-        ),
+        )
+        .or_none(),
     ],
 };
 

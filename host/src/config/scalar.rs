@@ -71,10 +71,36 @@ impl Network {
         self.prefix
     }
 
-    /// Whether this is the whole Internet of its family.
+    /// Whether these are the whole Internet of a family together, in however many pieces.
     #[must_use]
-    pub fn is_everything(&self) -> bool {
-        self.prefix == 0
+    pub fn are_everything(networks: &[Self]) -> bool {
+        let covers = |bits: u32, all: Vec<(u128, u8)>| {
+            let last = u128::MAX >> (128 - bits);
+            let mut next = 0;
+            let mut sorted = all;
+            sorted.sort_unstable();
+            for (first, prefix) in sorted {
+                if first > next {
+                    return false;
+                }
+                let size_bits = bits.saturating_sub(u32::from(prefix));
+                let end = first | (u128::MAX.checked_shr(128 - size_bits).unwrap_or(0) & last);
+                if end >= last {
+                    return true;
+                }
+                next = next.max(end + 1);
+            }
+            false
+        };
+        let of = |v6: bool| {
+            let family = networks.iter().filter(move |network| network.address.is_ipv6() == v6);
+            let bits = family.map(|network| match network.address {
+                IpAddr::V4(address) => (u128::from(address.to_bits()), network.prefix),
+                IpAddr::V6(address) => (address.to_bits(), network.prefix),
+            });
+            bits.collect()
+        };
+        covers(32, of(false)) || covers(128, of(true))
     }
 
     /// Reads `192.0.2.0/24`, `2001:db8::/32` or a bare address.

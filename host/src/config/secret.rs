@@ -63,7 +63,18 @@ pub(super) fn read(check: &mut Check, node: &Node, path: &str) -> Option<Secret>
                 );
             }
             let text = text.strip_suffix('\n').unwrap_or(&text);
-            Some(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            if text.is_empty() {
+                // A full disk or a rotation that was cut short leaves such a file.
+                let file = file.display();
+                check.error_with(
+                    node.place,
+                    format!("{path}: {file} is empty"),
+                    "write the secret into it",
+                );
+                return None;
+            }
+            Some(Secret::new(text))
         }
         (None, None) | (Some(_), Some(_)) => {
             check.error(node.place, format!("{path} is {{ env: NAME }} or {{ file: PATH }}"));
@@ -74,6 +85,10 @@ pub(super) fn read(check: &mut Check, node: &Node, path: &str) -> Option<Secret>
 
 fn literal(check: &mut Check, node: &Node, text: &str, path: &str) -> Option<Secret> {
     const REMEDY: &str = "keep it elsewhere: { env: NAME } or { file: PATH }";
+    if text.is_empty() {
+        check.error_with(node.place, format!("{path} is empty"), REMEDY);
+        return None;
+    }
     if check.is_world_readable(node.place) {
         check.error_with(
             node.place,

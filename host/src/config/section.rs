@@ -16,7 +16,7 @@ use super::keys::{Key, Kind, Schema};
 use super::scalar::{
     Name, Network, Rate, Secret, parse_duration, parse_rate, parse_size, spell_duration, spell_size,
 };
-use super::yaml::{Node, Place};
+use super::yaml::{Node, Place, Value};
 
 /// An open section.
 #[derive(Debug)]
@@ -42,8 +42,9 @@ impl<'n> Section<'n> {
             &[]
         });
         let section = Self { schema, path, place: node.place, entries };
-        for (key, _) in entries {
+        for (key, value) in entries {
             section.check_key(check, key);
+            section.check_empty(check, key, value);
         }
         if node.entries().is_some() {
             for key in schema.keys.iter().filter(|key| key.required) {
@@ -79,6 +80,29 @@ impl<'n> Section<'n> {
         check.error_with(key.place, format!("unknown key \"{name}\"{inside}"), remedy);
     }
 
+    /// A list, pattern or secret without anything in it names nothing; left out it would mean everything
+    /// or have a default. Lines that somebody commented out must not open a door.
+    fn check_empty(&self, check: &mut Check, key: &Node, value: &Node) {
+        let Some(key) = key.text().and_then(|name| self.schema.key(name)) else { return };
+        let limits = matches!(
+            key.kind,
+            Kind::Several(_) | Kind::AddressPattern | Kind::TextPattern | Kind::Secret
+        );
+        let empty = match &value.value {
+            Value::Null => true,
+            Value::List(items) => items.is_empty() && !key.may_be_empty,
+            Value::Scalar(_) | Value::Map(_) => false,
+        };
+        if limits && empty {
+            let path = self.at(key.name);
+            check.error_with(
+                value.place,
+                format!("{path} is empty, which names nothing"),
+                format!("say what {} is, or leave the key out", key.name),
+            );
+        }
+    }
+
     /// The same section under a path that its own content gives it.
     pub(super) fn renamed(self, path: String) -> Self {
         Self { path, ..self }
@@ -103,7 +127,7 @@ impl<'n> Section<'n> {
     pub(super) fn opt(&self, name: &str) -> Option<&'n Node> {
         debug_assert!(self.schema.key(name).is_some(), "{} is not declared", self.at(name));
         let (_, node) = self.entries.iter().find(|(key, _)| key.text() == Some(name))?;
-        if matches!(node.value, super::yaml::Value::Null) { None } else { Some(node) }
+        if matches!(node.value, Value::Null) { None } else { Some(node) }
     }
 
     /// Whether the key is there and not empty.

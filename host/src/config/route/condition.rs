@@ -139,6 +139,13 @@ impl Condition {
         for (name, make) in [("all", Self::All as fn(_) -> _), ("any", Self::Any)] {
             let Some(node) = section.opt(name) else { continue };
             let path = section.at(name);
+            if node.items().is_empty() {
+                check.error_with(
+                    node.place,
+                    format!("{path} is empty, which names nothing"),
+                    "name a condition, or leave the key out",
+                );
+            }
             if node.items().len() > LIST_MAX {
                 check.error(node.place, format!("{path} has more than {LIST_MAX} conditions"));
             }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod closed;
+
 /// The configuration that the design promises to take, with literal secrets.
 const EXAMPLE: &str = r#"
 listeners:
