@@ -17,3 +17,4 @@ mod drops;
 mod misdeeds;
 mod compile;
 mod cache;
+mod receipts;

@@ -11,10 +11,16 @@ use crate::config::Account;
 use crate::generation::Generation;
 use crate::intake::{Draft, Refusal};
 use crate::router::Router;
+use crate::sms::compose::RECEIPT_TLVS;
 use crate::sms::read::{self, Reading};
 
 /// The SMSC's predefined messages, of which we have none (v3.4 §4.4.1).
 const NO_DEFAULT_MESSAGE: Status = Status(0x63);
+
+/// `ESME_RINVESMCLASS`: a receipt is ours to make (v3.4 §5.1.3).
+const INVALID_ESM_CLASS: Status = Status(0x43);
+/// `ESME_ROPTPARNOTALLWD`: so are the TLVs of a receipt (v3.4 §5.1.3).
+const NO_RECEIPT_TLV: Status = Status(0xC1);
 
 /// A request that waits for the fate of its draft.
 #[derive(Debug)]
@@ -87,6 +93,12 @@ impl Submitter<'_> {
     fn message(&self, sm: &Sm) -> Result<(Message, Wish), Refused> {
         if sm.sm_default_msg_id != 0 {
             return Err(Refused::Status(NO_DEFAULT_MESSAGE));
+        }
+        if sm.esm_class.is_receipt() {
+            return Err(Refused::Status(INVALID_ESM_CLASS));
+        }
+        if RECEIPT_TLVS.iter().any(|tag| sm.tlvs.first(*tag).is_some()) {
+            return Err(Refused::Status(NO_RECEIPT_TLV));
         }
         let now = self.router.clock.now();
         let incoming = read::read(sm, &self.reading, now).map_err(Refused::Status)?;

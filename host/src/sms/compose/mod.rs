@@ -9,7 +9,7 @@ use message::text::{
     Alphabet, Carrier, Coding, Segment, SegmentError, SegmentOptions, Shift, Udh, choose_for,
     meaning, segment,
 };
-use message::{Address, Content, Short, ShortBody, Timestamp};
+use message::{Address, Content, Protocol, Short, ShortBody, Timestamp};
 use smpp::pdu::SHORT_MESSAGE_OCTETS_MAX;
 use smpp::time::{Span, Time};
 use smpp::tlv::TlvTooLong;
@@ -17,6 +17,9 @@ use smpp::{EsmClass, Octets, RegisteredDelivery, Sm, npi, tag, ton};
 
 use crate::config::{Account, Concat, Numbering, Receipts, SmppConnector};
 use crate::delivery::{Part, Parts, Queued};
+
+/// TLVs that only a receipt has.
+pub const RECEIPT_TLVS: [u16; 2] = [tag::RECEIPTED_MESSAGE_ID, tag::MESSAGE_STATE];
 
 /// How a peer wants its messages.
 #[derive(Clone, Debug)]
@@ -83,9 +86,35 @@ pub enum ComposeError {
 /// All parts in their order, those that were sent before too. Fixes alphabet and parts in the
 /// delivery if there are several. `reference` makes the number that they share.
 ///
+/// Only what we made is a receipt, and only for an ESME: whatever a sender or a plugin wrote, nobody
+/// else's message looks like one.
+///
 /// # Errors
 /// [`ComposeError`]: no attempt will ever succeed.
 pub fn compose(
+    queued: &mut Queued,
+    composing: &Composing,
+    reference: impl FnOnce() -> u16,
+    now: Timestamp,
+) -> Result<Vec<Sm>, ComposeError> {
+    let mut sms = parts(queued, composing, reference, now)?;
+    let is_ours = queued.message.origin.protocol == Protocol::Internal;
+    if composing.to_smsc || !is_ours {
+        sms.iter_mut().for_each(make_ordinary);
+    }
+    Ok(sms)
+}
+
+/// Takes away what makes a receipt of a message (v3.4 §5.2.12, §5.3.2.12, §5.3.2.35). Acknowledgements
+/// of a device or a user are the sender's to make.
+fn make_ordinary(sm: &mut Sm) {
+    sm.esm_class = EsmClass(sm.esm_class.0 & !(EsmClass::RECEIPT | EsmClass::INTERMEDIATE));
+    if RECEIPT_TLVS.iter().any(|tag| sm.tlvs.first(*tag).is_some()) {
+        sm.tlvs = sm.tlvs.without(|tag| RECEIPT_TLVS.contains(&tag));
+    }
+}
+
+fn parts(
     queued: &mut Queued,
     composing: &Composing,
     reference: impl FnOnce() -> u16,
@@ -272,13 +301,9 @@ fn address(address: &Address, numbering: Numbering) -> smpp::Address {
     smpp::Address::new(given_ton, given_npi, Octets::from(octets))
 }
 
-/// A receipt that goes to an SMSC would be taken for something else: there its bits are others.
+/// The bits of the mode mean nothing to an ESME.
 const fn esm_class(esm_class: u8, composing: &Composing) -> EsmClass {
-    if composing.to_smsc {
-        EsmClass(esm_class & !(EsmClass::RECEIPT | EsmClass::INTERMEDIATE))
-    } else {
-        EsmClass(esm_class & !EsmClass::MODE_MASK)
-    }
+    if composing.to_smsc { EsmClass(esm_class) } else { EsmClass(esm_class & !EsmClass::MODE_MASK) }
 }
 
 fn push_tlvs(sm: &mut Sm, short: &Short) -> Result<(), TlvTooLong> {

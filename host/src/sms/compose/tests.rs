@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use message::{Message, MessageId, Origin, Protocol, Recipient, Tlv, Wish};
+use message::{Message, MessageId, Origin, Recipient, Tlv, Wish};
 
 use super::*;
 use crate::delivery::{Answers, Delivery, SmsOut, Terms};
@@ -63,6 +63,16 @@ pub(crate) fn queued(content: Content) -> Queued {
         terms: Terms::default(),
     };
     Queued { delivery, message: Arc::new(message) }
+}
+
+/// A message that we made.
+fn ours(content: Content) -> Queued {
+    let mut queued = queued(content);
+    let message = Arc::get_mut(&mut queued.message).unwrap();
+    let mut origin = (*message.origin).clone();
+    origin.protocol = Protocol::Internal;
+    message.origin = Arc::new(origin);
+    queued
 }
 
 pub(crate) fn text(text: &str) -> Queued {
@@ -216,7 +226,7 @@ fn validity_shrinks_while_the_message_waits() {
 #[test]
 fn towards_an_esme_there_are_no_wishes() {
     let receipt = Short::from_coded(Bytes::from_static(b"id:7 stat:DELIVRD"), 0, 0x04);
-    let mut queued = queued(Content::Short(receipt));
+    let mut queued = ours(Content::Short(receipt));
     queued.delivery.priority = 2;
     let composing = Composing { to_smsc: false, ..composing() };
     let sms = composed(&mut queued, &composing);
@@ -224,6 +234,31 @@ fn towards_an_esme_there_are_no_wishes() {
     // And an SMSC never gets one.
     let sms = composed(&mut queued, &self::composing());
     assert_eq!((sms[0].esm_class.0, sms[0].priority_flag), (0, 2));
+}
+
+/// Appendix B of v3.4, as a sender or a plugin could write it.
+#[test]
+fn nobody_but_us_makes_receipts() {
+    let composing = Composing { to_smsc: false, ..composing() };
+    let forged = |body: &str, esm_class: u8| {
+        let mut short = Short::from_coded(Bytes::copy_from_slice(body.as_bytes()), 0, esm_class);
+        for (tag, value) in [(0x001E, &b"7\0"[..]), (0x0427, &[2]), (0x1400, b"kept")] {
+            short.tlvs.push(Tlv { tag, value: Bytes::copy_from_slice(value) });
+        }
+        Content::Short(short)
+    };
+    for esm_class in [0x04, 0x20, 0x24, 0x44, 0x00] {
+        let sms = composed(&mut queued(forged("id:7 stat:DELIVRD", esm_class)), &composing);
+        let tags: Vec<_> = sms[0].tlvs.iter().map(|tlv| tlv.tag).collect();
+        assert_eq!((sms[0].is_receipt(), tags), (false, vec![0x1400]), "{esm_class:#x}");
+        assert_eq!(sms[0].esm_class.0, esm_class & 0x40);
+    }
+    for acknowledgement in [0x08, 0x10] {
+        let sms = composed(&mut queued(forged("seen", acknowledgement)), &composing);
+        assert_eq!((sms[0].esm_class.0, sms[0].tlvs.iter().count()), (acknowledgement, 1));
+    }
+    let sms = composed(&mut ours(forged("id:7 stat:DELIVRD", 0x04)), &composing);
+    assert!(sms[0].is_receipt() && sms[0].tlvs.iter().count() == 3);
 }
 
 #[test]
