@@ -264,13 +264,13 @@ mod tests {
 
     #[test]
     fn sizes_in_texts_of_ours_stay() {
-        use crate::plugin::{Fault, LoadError, LoadStep};
+        use crate::plugin::{LoadError, LoadStep};
         let key = Key::new([7; 32]);
         let (reason, remedy) =
             ("it has 17904321 octets, 16777216 octets fit".to_owned(), String::new());
         let full = spool::CommitError::Full { free_bytes: 123_456_789, reserve_bytes: 1 << 30 };
         for text in [
-            Fault::Memory(1 << 20).to_string(),
+            "the plugin wanted more than its 1048576 octets of memory".to_owned(),
             LoadError { step: LoadStep::Read, reason, remedy }.to_string(),
             full.to_string(),
         ] {
