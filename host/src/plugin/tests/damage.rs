@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{World, config, host_env, module};
-use crate::plugin::{LoadStep, Module};
+use crate::plugin::{LoadStep, MODULE_BYTES_MAX, Module};
 
 #[track_caller]
 fn check(octets: &Bytes, step: LoadStep, part: &str) {
@@ -18,7 +18,7 @@ fn what_is_no_module_is_told_apart() {
     check(&Bytes::new(), LoadStep::Validate, "copy the file again");
     check(&Bytes::from_static(b"#!/bin/sh\n"), LoadStep::Validate, "not a WebAssembly module");
     check(&Bytes::from_static(b"\0asm\x01\0\0\0"), LoadStep::Componentize, "not a Wirepost plugin");
-    check(&Bytes::from(vec![0; 17 << 20]), LoadStep::Read, "octets");
+    check(&Bytes::from(vec![0; MODULE_BYTES_MAX + 1]), LoadStep::Read, "octets");
 }
 
 #[test]
