@@ -65,6 +65,33 @@ impl Network {
         }
     }
 
+    /// Whether it is of IPv6.
+    #[must_use]
+    pub fn is_v6(&self) -> bool {
+        self.address.is_ipv6()
+    }
+
+    /// The bits of its prefix.
+    #[must_use]
+    pub fn bits(&self) -> u128 {
+        Self::bits_of(self.address, self.prefix)
+    }
+
+    /// The first `prefix` bits of an address: those that a network with such a prefix compares.
+    #[must_use]
+    pub fn bits_of(address: IpAddr, prefix: u8) -> u128 {
+        let prefix = u32::from(prefix);
+        match address {
+            IpAddr::V4(address) => {
+                let bits = address.to_bits();
+                bits.checked_shr(32_u32.saturating_sub(prefix)).unwrap_or(0).into()
+            }
+            IpAddr::V6(address) => {
+                address.to_bits().checked_shr(128_u32.saturating_sub(prefix)).unwrap_or(0)
+            }
+        }
+    }
+
     /// The length of the prefix in bits.
     #[must_use]
     pub fn prefix(&self) -> u8 {

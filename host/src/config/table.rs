@@ -15,7 +15,16 @@ pub struct Table {
     rows: HashMap<Box<str>, Arc<str>>,
     /// Lengths of keys in octets, the longest first, so that a prefix search asks only for those.
     key_lengths: Vec<usize>,
-    networks: Vec<(Network, Arc<str>)>,
+    /// Networks of one family and one length of prefix, the longest first: an address is looked for in
+    /// each of them, however many networks they are.
+    networks: Vec<Networks>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Networks {
+    is_v6: bool,
+    prefix: u8,
+    by_bits: HashMap<u128, Arc<str>>,
 }
 
 impl Table {
@@ -24,7 +33,7 @@ impl Table {
         let mut table = Self::default();
         for (key, value) in rows {
             if let Ok(network) = Network::parse(&key) {
-                table.networks.push((network, Arc::clone(&value)));
+                table.add(&network, &value);
             }
             table.key_lengths.push(key.len());
             table.rows.insert(key, value);
@@ -32,8 +41,24 @@ impl Table {
         table.key_lengths.sort_unstable_by(|a, b| b.cmp(a));
         table.key_lengths.dedup();
         // The most specific network answers.
-        table.networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix()));
+        table.networks.sort_by_key(|networks| std::cmp::Reverse(networks.prefix));
         table
+    }
+
+    fn add(&mut self, network: &Network, value: &Arc<str>) {
+        let (is_v6, prefix) = (network.is_v6(), network.prefix());
+        let alike = |networks: &&mut Networks| networks.is_v6 == is_v6 && networks.prefix == prefix;
+        let value = Arc::clone(value);
+        match self.networks.iter_mut().find(alike) {
+            // Of two ways to write one network the first answers.
+            Some(networks) => {
+                networks.by_bits.entry(network.bits()).or_insert(value);
+            }
+            None => {
+                let by_bits = HashMap::from([(network.bits(), value)]);
+                self.networks.push(Networks { is_v6, prefix, by_bits });
+            }
+        }
     }
 
     /// The value of this very key.
@@ -54,7 +79,9 @@ impl Table {
     /// The value of the smallest network that the address lies in.
     #[must_use]
     pub fn lookup_ip(&self, address: IpAddr) -> Option<&Arc<str>> {
-        self.networks.iter().find(|(network, _)| network.contains(address)).map(|(_, value)| value)
+        let address = address.to_canonical();
+        let mut networks = self.networks.iter().filter(|it| it.is_v6 == address.is_ipv6());
+        networks.find_map(|it| it.by_bits.get(&Network::bits_of(address, it.prefix)))
     }
 
     /// Whether some keys are digits and none begins with the + of an international number.
@@ -222,5 +249,36 @@ impl Prices {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_unstable();
         rows.into_iter().flat_map(|(_, targets)| targets.iter().cloned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[track_caller]
+    fn check(address: &str, expect: Option<&str>) {
+        let rows = [
+            ("10.0.0.0/8", "office"),
+            ("10.1.0.0/16", "branch"),
+            ("10.1.2.3", "printer"),
+            ("10.1.2.3/32", "never"),
+            ("0.0.0.0/0", "elsewhere"),
+            ("2001:db8::/32", "documents"),
+            ("a word", "no network"),
+        ];
+        let table = Table::new(rows.map(|(key, value)| (key.into(), value.into())));
+        assert_eq!(table.lookup_ip(address.parse().unwrap()).map(|value| &**value), expect);
+    }
+
+    #[test]
+    fn the_smallest_network_answers() {
+        check("10.1.2.3", Some("printer"));
+        check("10.1.2.4", Some("branch"));
+        check("10.2.0.0", Some("office"));
+        check("::ffff:10.2.0.0", Some("office"));
+        check("192.0.2.1", Some("elsewhere"));
+        check("2001:db8::1", Some("documents"));
+        check("2001:db9::1", None);
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use super::slots::{CORE_INSTANCES_A_SLOT, MEMORIES_A_SLOT, TABLES_A_SLOT};
+
 /// Host memory that the arguments of one call into the host may take up.
 pub(super) const HOSTCALL_BYTES_MAX: usize = 8 << 20;
 /// Messages that an instance may hold handles of.
@@ -118,5 +120,17 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+
+    fn instances(&self) -> usize {
+        usize::try_from(CORE_INSTANCES_A_SLOT).unwrap_or(usize::MAX)
+    }
+
+    fn tables(&self) -> usize {
+        usize::try_from(TABLES_A_SLOT).unwrap_or(usize::MAX)
+    }
+
+    fn memories(&self) -> usize {
+        usize::try_from(MEMORIES_A_SLOT).unwrap_or(usize::MAX)
     }
 }

@@ -5,6 +5,7 @@ use wasmtime::component::Component;
 
 use crate::plugin::engine::Engine;
 use crate::plugin::fault::{LoadError, LoadStep};
+use crate::plugin::slots::larger_than_a_slot;
 
 /// Machine code of a module, for the engine of this process.
 pub(super) struct MachineCode(Vec<u8>);
@@ -38,6 +39,9 @@ impl MachineCode {
         // reader of our own child's pipe and the cache, which verifies the seal first.
         let opened = unsafe { Component::deserialize(engine.wasmtime(), &self.0) };
         opened.map_err(|error| {
+            if let Some(refusal) = larger_than_a_slot(&error) {
+                return refusal;
+            }
             LoadError::new(
                 LoadStep::Compile,
                 format!("its machine code does not fit this engine: {error:#}"),

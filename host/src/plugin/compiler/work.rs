@@ -12,6 +12,7 @@ use crate::plugin::bounds;
 use crate::plugin::engine::{self, Settings};
 use crate::plugin::fault::{LoadError, LoadStep};
 use crate::plugin::module::Module;
+use crate::plugin::slots::larger_than_a_slot;
 
 /// Octets before a head: its length.
 const LENGTH_OCTETS: usize = 4;
@@ -62,6 +63,9 @@ impl Request {
 }
 
 pub(in crate::plugin) fn not_compiled(error: &engine::Error) -> LoadError {
+    if let Some(refusal) = larger_than_a_slot(error) {
+        return refusal;
+    }
     LoadError::new(
         LoadStep::Compile,
         format!("it does not compile: {error:#}"),

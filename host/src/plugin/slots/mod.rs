@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::engine;
+use super::fault::{LoadError, LoadStep};
+
 /// Slots of all plugins together, unless the options say otherwise.
 pub(super) const SLOTS: usize = 512;
 /// Slots that only plugins get that are being loaded: one is compiled at a time, and has one instance.
@@ -24,6 +27,18 @@ pub(super) const CORE_INSTANCES_A_SLOT: u32 = 64;
 pub(super) const MEMORIES_A_SLOT: u32 = 2;
 /// Tables of one slot: what `cargo build` makes becomes a component with two.
 pub(super) const TABLES_A_SLOT: u32 = 4;
+/// The refusal of a component that needs more than there is for each of its instances.
+pub(super) fn larger_than_a_slot(error: &engine::Error) -> Option<LoadError> {
+    let reason = format!("{error:#}");
+    reason.contains("exceeds the configured maximum").then(|| {
+        LoadError::new(
+            LoadStep::Compile,
+            format!("an instance of it is larger than its slot: {reason}"),
+            "build it of fewer modules; docs/PLUGINS.md lists what an instance may have",
+        )
+    })
+}
+
 /// How often instances are looked through for those that nobody needs any more.
 const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{World, config, host_env, judge, module, sms};
-use crate::plugin::{Fault, Host, Judgement, Options, Plugin};
+use crate::plugin::{Fault, Host, Judgement, LoadStep, Options, Plugin};
 use futures_util::future::{join, join_all};
 
 fn host(instances_max: usize) -> Host {
@@ -108,4 +108,19 @@ async fn instances_that_the_traffic_of_late_did_not_need_go() {
     host.shrink_instances();
     host.shrink_instances();
     assert_eq!(plugin.instances_idle(), 1);
+}
+
+/// A component with three memories: three times a module with one.
+#[tokio::test]
+async fn a_plugin_that_needs_more_than_a_slot_has_is_refused_for_that() {
+    let (world, host) = (World::new(), host(4));
+    let module = b"\0asm\x01\0\0\0\x05\x03\x01\0\x01";
+    let instances = [2, 10, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let size = u8::try_from(module.len()).unwrap();
+    let component = [b"\0asm\x0d\0\x01\0", [1, size].as_slice(), module, &instances].concat();
+    let config = Arc::new(config("large", "{}"));
+    let refused = host.load(&config, component.into(), &host_env(&world)).await.unwrap_err();
+    assert_eq!(refused.step, LoadStep::Compile, "{refused}");
+    assert!(refused.reason.contains("3 Wasm linear memories"), "{refused}");
+    assert!(refused.remedy.contains("fewer modules"), "{refused}");
 }
