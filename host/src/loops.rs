@@ -96,8 +96,8 @@ impl Way {
     }
 }
 
-/// How many answers numbers got lately: for each, when the last of them would have left at one each
-/// [`ANSWER_EVERY`] (the generic cell rate algorithm, ITU-T I.371).
+/// How many answers numbers got lately: for each, when the last of them would have left at one every
+/// ten seconds (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Debug, Default)]
 pub struct Answered {
     left: BTreeMap<String, Timestamp>,
