@@ -36,6 +36,21 @@ fn a_module_that_made_the_engine_abort_is_refused_with_reason_and_remedy() {
     }
 }
 
+/// A container or an `ulimit` may leave little address space: that is nobody's mistake.
+#[test]
+fn a_system_without_memory_is_not_called_a_mistake_of_the_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("good.wasm");
+    std::fs::write(&file, module("stop_words.wasm")).unwrap();
+    let limited = "ulimit -v 1500000; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(binary().unwrap()).args(["plugin", "check"]).arg(&file);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("its author"), "{:?}: {said}", output.status);
+    assert!(output.status.code().is_some(), "{:?}: {said}", output.status);
+}
+
 #[tokio::test]
 async fn a_reload_refuses_such_a_module_and_the_process_goes_on() {
     let (relay, smsc) = (Relay::start().await, Smsc::start().await);

@@ -209,10 +209,21 @@ fn fault(
     if error.is::<PoolConcurrencyLimitError>() {
         return Fault::Busy(error.root_cause().to_string());
     }
+    if is_out_of_memory(error) {
+        return Fault::Busy("the system gives the router no more memory".to_owned());
+    }
     let panic = context.session.as_mut().and_then(Session::take_panic);
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let reason = panic.unwrap_or_else(|| trap_reason(error, backtrace));
     Fault::Trap { reason, backtrace: backtrace.map(render).unwrap_or_default() }
+}
+
+/// Whether the system has no memory, or no address space, for an instance: no plugin's fault.
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    let cause = error.root_cause();
+    let number = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    let errno = cause.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error());
+    number.or(errno) == Some(rustix::io::Errno::NOMEM.raw_os_error())
 }
 
 /// What an author can do something with. The stack that Rust and C keep in memory ends in a trap that says

@@ -254,7 +254,7 @@ fn init_error(fault: &Fault) -> LoadError {
         ),
         Fault::Busy(_) => (
             format!("it was not tried: {fault}"),
-            "nothing is wrong with it: reload again when there is less traffic",
+            "nothing is wrong with it: reload again when the router has room",
         ),
         Fault::Trap { .. }
         | Fault::Timeout(_)

@@ -35,7 +35,7 @@ pub(super) async fn run(plugin: &Plugin, env: &Arc<dyn HostEnv>) -> Result<(), L
                 return Err(LoadError::new(
                     LoadStep::SelfTest,
                     format!("it was not tried: {busy}"),
-                    "nothing is wrong with it: reload again when there is less traffic",
+                    "nothing is wrong with it: reload again when the router has room",
                 ));
             }
             Err(fault) => {
