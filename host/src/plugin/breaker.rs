@@ -195,12 +195,14 @@ impl Breaker {
             return Turn::Runs;
         }
         let mut state = self.lock();
-        if let Some(wait) = state.whole.as_mut().and_then(|pause| pause.admit(now)) {
-            return Turn::AllWait(wait);
-        }
+        // First the sender: one who waits must not use up the probe of all.
         let track = state.senders.get_mut(&sender());
         let pause = track.and_then(|track| track.pause.as_mut());
-        pause.and_then(|pause| pause.admit(now)).map_or(Turn::Runs, Turn::SenderWaits)
+        if let Some(wait) = pause.and_then(|pause| pause.admit(now)) {
+            return Turn::SenderWaits(wait);
+        }
+        let whole = state.whole.as_mut().and_then(|pause| pause.admit(now));
+        whole.map_or(Turn::Runs, Turn::AllWait)
     }
 
     /// A run came to a clean end.
@@ -438,6 +440,17 @@ mod tests {
         check(&breaker, &shop(), 5, Turn::AllWait(PROBE_TIME));
         assert_eq!(breaker.clean(shop, at(5)), Some(Change::Closed));
         check(&breaker, &shop(), 5, Turn::Runs);
+    }
+
+    #[test]
+    fn a_sender_who_waits_uses_up_no_probe_of_all() {
+        let bad = sender("party 0", "x");
+        let breaker = after_faults(&bad, FAULTS_MAX, 0);
+        for number in 0..WHOLE_FAULTS {
+            breaker.fault(sender(&format!("party {}", number % 3), "y"), at(0));
+        }
+        check(&breaker, &bad, 6, Turn::SenderWaits(Duration::from_secs(24)));
+        check(&breaker, &shop(), 6, Turn::Runs);
     }
 
     #[test]
