@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
 use super::{World, config, judge, load, note_of, sms, try_load};
 use crate::plugin::{Fault, Verdict};
 
@@ -242,4 +246,39 @@ async fn more_calls_than_instances_take_turns() {
     let outcomes = futures_util::future::join_all(calls).await;
     assert_eq!(outcomes.iter().filter(|ok| **ok).count(), 180);
     assert!(plugin.instances_idle() <= 2);
+}
+
+/// A worker looks at its sockets after each 61 turns of tasks: a guest that took a tick for each would
+/// keep it from them for that long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sockets_are_served_while_a_guest_computes() {
+    let world = World::new();
+    let mut short = config("spin", "{}");
+    short.limits.cpu = Duration::from_millis(40);
+    let plugin = try_load(short, &world).await.unwrap();
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let echo = std::thread::spawn(move || {
+        let (mut from, mut to) = (&far, &far);
+        drop(std::io::copy(&mut from, &mut to));
+    });
+    near.set_nonblocking(true).unwrap();
+    let mut near = UnixStream::from_std(near).unwrap();
+    // Both run on the one worker.
+    let (mut call, mut served) = (JoinSet::new(), JoinSet::new());
+    call.spawn(async move { judge(&plugin, &sms("spin"), &world).await.is_err() });
+    served.spawn(async move {
+        let mut octet = [0];
+        for round in 0_u32.. {
+            if let Some(ended) = call.try_join_next() {
+                assert!(ended.unwrap(), "it ran out of time");
+                return round;
+            }
+            near.write_all(&[1]).await.unwrap();
+            near.read_exact(&mut octet).await.unwrap();
+        }
+        0
+    });
+    let rounds = served.join_next().await.unwrap().unwrap();
+    echo.join().unwrap();
+    assert!(rounds > 5, "{rounds} rounds");
 }
