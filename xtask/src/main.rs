@@ -28,7 +28,7 @@ cargo xtask fuzz [TARGET] [--for 60s]   random input for all that reads what a s
 cargo xtask fuzz TARGET --input FILE    one input again
 cargo xtask soak [ROUNDS]     kills the router under load, again and again
 cargo xtask soak overload [--short]   gives it more than it can carry
-cargo xtask soak hostile [--short]    plugins and files that mean harm, beside clean traffic
+cargo xtask soak hostile [--short] [PART]    plugins and files that mean harm, beside clean traffic
 cargo xtask soak storage [CUTS]  cuts the power of the spool's disk, again and again
 cargo xtask soak sim [SEEDS]  the router on a simulated machine, with so many seeds
 cargo xtask soak sim --seed S one of them again, with its trace";
@@ -53,8 +53,7 @@ fn main() -> ExitCode {
         ["soak"] => soak::run("10"),
         ["soak", "overload"] => overload::run(overload::Size::WHOLE),
         ["soak", "overload", "--short"] => overload::run(overload::Size::SHORT),
-        ["soak", "hostile"] => hostile::run(hostile::Size::WHOLE),
-        ["soak", "hostile", "--short"] => hostile::run(hostile::Size::SHORT),
+        ["soak", "hostile", words @ ..] => hostile::run(words),
         ["hold", port, count] => overload::hold(port, count),
         ["soak", "storage"] => soak::storage("5000"),
         ["soak", "storage", cuts] => soak::storage(cuts),
