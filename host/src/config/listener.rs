@@ -189,7 +189,7 @@ static SMTP: Schema = Schema {
         key("max_messages_per_connection", Kind::Int(1, 100_000_000), "Messages on one connection; then 421.").or("100000"),
         key("decide_within", Kind::Duration(10, 30 * SECOND), "How long the peer waits for plugins before the message is taken undecided.").or("250ms"),
         key("timeouts", Kind::Section(&TIMEOUTS), TIMEOUTS.about),
-        key("bare_newlines", Kind::Word(&["refuse", "normalize"]), "What happens to a CR or LF that stands alone. The end of a message is CRLF.CRLF either way.").or("refuse"),
+        key("bare_newlines", Kind::Word(&["refuse", "normalize"]), "What happens to a CR or LF that stands alone, and to a NUL: the mail is refused with 550 5.6.11, or they become CRLF and `?`. The end of a message is CRLF.CRLF either way.").or("refuse"),
         key("hops_max", Kind::Int(1, 200), "`Received` fields at which a message is taken to be looping.").or("50"),
         key("data_min_rate", Kind::Size(0, MIB), "Octets per second below which a transfer is ended, after ten seconds; 0 is never.").or("128"),
         key("errors_max", Kind::Int(1, 1000), "Wrong commands after which a session is ended.").or("20"),

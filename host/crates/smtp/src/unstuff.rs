@@ -1,15 +1,17 @@
 //! Reads the message after DATA: finds its end and takes the stuffed dots out (RFC 5321 §4.5.2).
 
-/// What is done about a CR or LF that is not part of a CRLF.
+/// What is done about a CR or LF that is not part of a CRLF, and about a NUL.
 ///
-/// Implementations disagree on whether such an octet ends a line, so a message with one in it can
-/// hold a second message that only some of them see.
+/// Implementations disagree on whether a lone CR or LF ends a line, and some drop a NUL before they look
+/// for the end of the message, so a message with one of them in it can hold a second message that only
+/// some of them see. No message may have either (RFC 5321 §2.3.8, RFC 5322 §4).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BareNewline {
     /// The whole message, or the command, is refused.
     #[default]
     Refuse,
-    /// It becomes CRLF in the message, and ends a command line if it is LF. It never ends the message.
+    /// A lone CR or LF becomes CRLF in the message, and ends a command line if it is LF; a NUL becomes a
+    /// question mark. Neither ever ends the message.
     Normalize,
 }
 
@@ -177,6 +179,17 @@ pub(crate) fn normalized(body: &[u8]) -> Vec<u8> {
     }
     lines.extend_from_slice(rest);
     lines
+}
+
+/// Whether there is a NUL.
+pub(crate) fn has_nul(body: &[u8]) -> bool {
+    memchr::memchr(0, body).is_some()
+}
+
+/// Puts a question mark in the place of each NUL. Were it dropped, what stands around it could become
+/// the end of a message.
+pub(crate) fn replace_nul(body: &mut [u8]) {
+    body.iter_mut().filter(|octet| **octet == 0).for_each(|octet| *octet = b'?');
 }
 
 /// Octets of the input from `start` on that are not written yet.

@@ -44,6 +44,8 @@ pub(super) const BARE_COMMAND: Reply =
     Reply::new(500, (5, 5, 2), "commands must end in <CR><LF> and hold no other CR or LF");
 pub(super) const BARE_MESSAGE: Reply =
     Reply::new(550, (5, 6, 11), "message holds a bare CR or LF, lines must end in <CR><LF>");
+pub(super) const NUL_MESSAGE: Reply =
+    Reply::new(550, (5, 6, 11), "message holds a NUL octet, which no message may have");
 
 pub(super) const EARLY: Reply = Reply::new(554, (5, 5, 0), "wait for the greeting");
 pub(super) const TOO_MANY_ERRORS: Reply = Reply::new(421, (4, 7, 0), "too many errors");

@@ -116,6 +116,13 @@ impl ServerSession {
             }
             body = unstuff::normalized(&body);
         }
+        if unstuff::has_nul(&body) {
+            if self.config.bare_newline == BareNewline::Refuse {
+                self.refuse_message(&answers::NUL_MESSAGE, octets, 0);
+                return;
+            }
+            unstuff::replace_nul(&mut body);
+        }
         self.stats.message_bytes = self.stats.message_bytes.saturating_add(octets);
         self.ask(Question::Message, Event::Message { body: Bytes::from(body) });
     }

@@ -34,7 +34,7 @@ pub use config::{Auth, Extensions, Limits, ServerConfig, StartTls, Timeouts};
 pub use event::{CloseReason, Event, Stats};
 
 use crate::line::{Line, LineSplitter};
-use crate::{BareNewline, Class, Command, CommandError, Reply, Unstuffer};
+use crate::{BareNewline, Class, Command, CommandError, Reply, Unstuffer, unstuff};
 use auth::AuthStep;
 use chunk::Chunks;
 use deadline::Deadlines;
@@ -436,13 +436,20 @@ impl ServerSession {
         }
         self.deadlines.command_read(now, &self.config.timeouts);
         self.stats.message_bytes = self.stats.message_bytes.saturating_add(unstuffer.octets());
+        let strict = self.config.bare_newline == BareNewline::Refuse;
+        let has_nul = unstuff::has_nul(body);
         let refusal = if unstuffer.is_too_long() {
             Some(&answers::SIZE)
-        } else if unstuffer.has_bare_newline() && self.config.bare_newline == BareNewline::Refuse {
+        } else if strict && unstuffer.has_bare_newline() {
             Some(&answers::BARE_MESSAGE)
+        } else if strict && has_nul {
+            Some(&answers::NUL_MESSAGE)
         } else {
             None
         };
+        if has_nul {
+            unstuff::replace_nul(body);
+        }
         let body = Bytes::from(std::mem::take(body));
         self.state = State::Command;
         if let Some(reply) = refusal {

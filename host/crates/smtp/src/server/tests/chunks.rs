@@ -34,6 +34,7 @@ fn a_message_in_chunks() {
     check("BDAT 6\r\nQUIT\r\nRSET\r\nBDAT 6\r\nQUIT\r\nNOOP\r\n", "250 250 503 250", "data, reset");
     check("BDAT 1\r\naDATA\r\nRCPT TO:<x@y>\r\nMAIL FROM:<>\r\n", "250 503 503 503", "data");
     check("BDAT 3 LAST\r\na\nbNOOP\r\n", "550 250", "data, reset");
+    check("BDAT 3 LAST\r\na\0bNOOP\r\n", "550 250", "data, reset");
     check("BDAT 12\r\n123456789012BDAT 9 LAST\r\n123456789NOOP\r\n", "250 552 250", "data, reset");
     check("BDAT 99999\r\n", "552", "data, reset, closed Violation");
     check("BDAT x\r\nBDAT 1 LST\r\n", "501 501", "");
@@ -42,6 +43,12 @@ fn a_message_in_chunks() {
         "BDAT 3 LAST\r\na\nb",
         "250",
         "data, message \"a\\r\\nb\"",
+    );
+    check_chunks(
+        |config| config.bare_newline = BareNewline::Normalize,
+        "BDAT 3 LAST\r\na\0b",
+        "250",
+        "data, message \"a?b\"",
     );
     check_chunks(
         |config| config.extensions.chunking = false,

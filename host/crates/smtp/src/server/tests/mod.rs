@@ -337,6 +337,10 @@ fn no_second_message_can_hide_in_a_first_one() {
     {
         check_smuggling(&format!("x{end}{inner}\r\n.\r\n"), "550 5.6.11 ");
     }
+    // Whoever drops a NUL reads the end of a message here.
+    for end in ["\r\n\0.\r\n", "\r\n.\0\r\n", "\r\0\n.\r\n", "\0"] {
+        check_smuggling(&format!("x{end}{inner}\r\n.\r\n"), "550 5.6.11 ");
+    }
     check_smuggling("x\r\n..\r\nMAIL FROM:<evil@x>\r\n.\r\n", "250 2.0.0 queued");
 }
 
@@ -351,6 +355,8 @@ fn bare_newlines_in_commands_are_refused_unless_asked_for() {
     bench.run();
     bench.say(b"HELO c\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nx\ny\n.\n\r\n.\r\n");
     assert_eq!(bench.told.last().unwrap(), "message \"x\\r\\ny\\r\\n.\\r\\n\\r\\n\"");
+    bench.say(b"MAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nx\r\n\0.\r\n.\0\r\n.\r\n");
+    assert_eq!(bench.told.last().unwrap(), "message \"x\\r\\n?.\\r\\n?\\r\\n\"");
 }
 
 #[test]
