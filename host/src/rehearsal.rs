@@ -230,11 +230,8 @@ impl Rehearsal {
 
     fn may_send_as(&self, wanted: &TestMessage, message: &Message) -> bool {
         let account = self.generation.config.accounts.get(&message.origin.account);
-        account.is_none_or(|account| {
-            account.from.is_empty()
-                || &*wanted.from == ANYBODY
-                || account.from.iter().any(|pattern| pattern.matches(&message.sender))
-        })
+        account
+            .is_none_or(|account| &*wanted.from == ANYBODY || account.may_send_as(&message.sender))
     }
 
     fn planned(&self, plan: Plan, now: Timestamp) -> Vec<Became> {

@@ -18,3 +18,4 @@ mod misdeeds;
 mod compile;
 mod cache;
 mod receipts;
+mod addresses;

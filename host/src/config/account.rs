@@ -203,9 +203,10 @@ impl Account {
     /// Whether it may send as this address. The null sender of a bounce is always allowed.
     #[must_use]
     pub fn may_send_as(&self, sender: &Address) -> bool {
-        self.from.is_empty()
-            || sender.is_null()
-            || self.from.iter().any(|pattern| pattern.matches(sender))
+        self.from.is_empty() || sender.is_null() || {
+            let sender = sender.normal();
+            self.from.iter().any(|pattern| pattern.matches(&sender))
+        }
     }
 
     /// Reads all of `accounts`.

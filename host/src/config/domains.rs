@@ -50,10 +50,10 @@ impl Domains {
         }
     }
 
-    /// The rule for this domain, whatever its case.
+    /// The rule for this domain, whatever its case, as A-labels or not.
     #[must_use]
     pub fn rule(&self, domain: &str) -> Option<&NumberDomain> {
-        self.by_name.get(domain.to_ascii_lowercase().as_str())
+        self.by_name.get(&*message::normal_domain(domain))
     }
 
     /// Names and rules, in alphabetical order.

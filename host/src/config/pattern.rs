@@ -17,7 +17,7 @@ use super::yaml::Node;
 /// A pattern for an address.
 #[derive(Debug, Clone)]
 pub enum AddressPattern {
-    /// This very address, in lower case.
+    /// This very address, in lower case and normal form.
     Exact(Box<str>),
     /// It begins so, in lower case.
     Prefix(Box<str>),
@@ -34,7 +34,7 @@ pub enum AddressPattern {
 }
 
 impl AddressPattern {
-    /// Whether the address is one of those meant.
+    /// Whether the address, which is in normal form, is one of those meant.
     #[must_use]
     pub fn matches(&self, address: &Address) -> bool {
         let value: &str = &address.value;
@@ -341,13 +341,18 @@ fn lower(text: &str) -> Result<Box<str>, String> {
     Ok(text.to_ascii_lowercase().into())
 }
 
+/// An address in lower case and normal form.
+fn exact(text: &str) -> Box<str> {
+    message::normal_mailbox(text).to_ascii_lowercase().into()
+}
+
 impl AddressPattern {
     /// Reads one or several patterns.
     pub(super) fn read_several(check: &mut Check, section: &Section<'_>, name: &str) -> Vec<Self> {
         let mut patterns = Vec::new();
         for item in section.opt(name).map_or(&[][..], Node::items) {
             if let Some(text) = item.text() {
-                patterns.push(Self::Exact(text.to_ascii_lowercase().into()));
+                patterns.push(Self::Exact(exact(text)));
             } else {
                 let section = Section::open(check, &ADDRESS, item, section.at(name));
                 Self::read_map(check, &section, &mut patterns);
@@ -360,11 +365,14 @@ impl AddressPattern {
     }
 
     fn read_map(check: &mut Check, section: &Section<'_>, patterns: &mut Vec<Self>) {
-        patterns.extend(section.several(check, "exact", |text| lower(text).map(Self::Exact)));
+        patterns.extend(
+            section.several(check, "exact", |text| lower(text).map(|_| Self::Exact(exact(text)))),
+        );
         patterns.extend(section.several(check, "prefix", |text| lower(text).map(Self::Prefix)));
         patterns.extend(section.several(check, "domain", |text| {
             let (domain, below) =
                 text.strip_prefix('.').map_or((text, false), |domain| (domain, true));
+            let domain = &*message::normal_domain(domain);
             if is_domain(domain) {
                 lower(domain).map(|domain| Self::Domain(domain, below))
             } else {

@@ -1,5 +1,6 @@
 //! `tables`: named lists of keys and values that routes and plugins look things up in.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +9,11 @@ use super::check::Check;
 use super::keys::{Key, Kind, Schema, key};
 use super::scalar::{Name, Network};
 use super::section::Section;
+
+/// A key as it is kept and asked for: that of a mailbox in normal form.
+fn normal(key: &str) -> Cow<'_, str> {
+    if key.contains('@') { message::normal_mailbox(key) } else { Cow::Borrowed(key) }
+}
 
 /// One entry of `tables`, loaded.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,7 +41,8 @@ impl Table {
             if let Ok(network) = Network::parse(&key) {
                 table.add(&network, &value);
             }
-            table.key_lengths.push(key.len());
+            let key = Box::from(normal(&key));
+            table.key_lengths.push(str::len(&key));
             table.rows.insert(key, value);
         }
         table.key_lengths.sort_unstable_by(|a, b| b.cmp(a));
@@ -64,7 +71,7 @@ impl Table {
     /// The value of this very key.
     #[must_use]
     pub fn lookup(&self, key: &str) -> Option<&Arc<str>> {
-        self.rows.get(key)
+        self.rows.get(&*normal(key))
     }
 
     /// The longest key that `text` begins with, and its value.

@@ -85,7 +85,9 @@ pub(super) fn empty_envelope() -> wit::Envelope {
     }
 }
 
+/// In normal form: a plugin compares it with what its author wrote.
 pub(super) fn lower(address: &Address) -> wit::Address {
+    let address = address.normal();
     let kind = match address.kind {
         AddressKind::Mailbox => 1,
         AddressKind::Phone => 2,

@@ -24,9 +24,9 @@ pub trait Facts {
     fn account(&self) -> &str;
     /// How it came in.
     fn protocol(&self) -> Protocol;
-    /// The sender.
+    /// The sender, in normal form.
     fn sender(&self) -> &Address;
-    /// The recipient in question.
+    /// The recipient in question, in normal form.
     fn recipient(&self) -> &Address;
     /// The time of the decision.
     fn now(&self) -> Timestamp;
@@ -51,7 +51,7 @@ pub trait Facts {
 }
 
 /// What is known when a recipient is named: at RCPT.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Envelope<'a> {
     /// The listener or connector.
     pub door: &'a str,
@@ -59,10 +59,10 @@ pub struct Envelope<'a> {
     pub account: &'a str,
     /// How.
     pub protocol: Protocol,
-    /// The sender.
-    pub sender: &'a Address,
-    /// The recipient in question.
-    pub recipient: &'a Address,
+    /// The sender, in normal form.
+    pub sender: Cow<'a, Address>,
+    /// The recipient in question, in normal form.
+    pub recipient: Cow<'a, Address>,
     /// The time.
     pub now: Timestamp,
 }
@@ -81,11 +81,11 @@ impl Facts for Envelope<'_> {
     }
 
     fn sender(&self) -> &Address {
-        self.sender
+        &self.sender
     }
 
     fn recipient(&self) -> &Address {
-        self.recipient
+        &self.recipient
     }
 
     fn now(&self) -> Timestamp {
@@ -134,7 +134,8 @@ impl Facts for Envelope<'_> {
 #[derive(Debug)]
 pub struct MessageFacts<'a> {
     message: &'a Message,
-    recipient: &'a Address,
+    sender: Cow<'a, Address>,
+    recipient: Cow<'a, Address>,
     now: Timestamp,
     /// What data_coding 0 means at the message's door.
     zero: Alphabet,
@@ -154,7 +155,8 @@ impl<'a> MessageFacts<'a> {
         zero: Alphabet,
     ) -> Self {
         let (view, short_text) = (OnceCell::new(), OnceCell::new());
-        Self { message, recipient, now, zero, is_fork: false, view, short_text }
+        let (sender, recipient) = (message.sender.normal(), recipient.normal());
+        Self { message, sender, recipient, now, zero, is_fork: false, view, short_text }
     }
 
     /// The same of a fork, or of a message that is none.
@@ -166,7 +168,7 @@ impl<'a> MessageFacts<'a> {
     /// The same message for another recipient.
     #[must_use]
     pub fn for_recipient(self, recipient: &'a Address) -> Self {
-        Self { recipient, ..self }
+        Self { recipient: recipient.normal(), ..self }
     }
 
     fn mail(&self) -> Option<&MailView> {
@@ -193,11 +195,11 @@ impl Facts for MessageFacts<'_> {
     }
 
     fn sender(&self) -> &Address {
-        &self.message.sender
+        &self.sender
     }
 
     fn recipient(&self) -> &Address {
-        self.recipient
+        &self.recipient
     }
 
     fn now(&self) -> Timestamp {

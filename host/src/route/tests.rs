@@ -1,5 +1,6 @@
 //! Promises of the routes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -322,8 +323,8 @@ fn the_envelope_is_enough_where_no_earlier_route_asks_for_more() {
             door: "esmes",
             account: "shop",
             protocol: Protocol::Smpp,
-            sender: &Address::alphanumeric("SHOP"),
-            recipient: &Address::phone(to),
+            sender: Cow::Owned(Address::alphanumeric("SHOP")),
+            recipient: Cow::Owned(Address::phone(to)),
             now: NOW,
         };
         let found = match table.resolve_envelope(&envelope) {
@@ -357,8 +358,8 @@ fn what_is_possible_ends_with_what_is_certain() {
         door: "esmes",
         account: "shop",
         protocol: Protocol::Smpp,
-        sender: &sms.sender,
-        recipient: &to,
+        sender: sms.sender.normal(),
+        recipient: to.normal(),
         now: NOW,
     };
     let names: Vec<&str> = table.possible_targets(&envelope).iter().map(|it| &***it).collect();

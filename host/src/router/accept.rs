@@ -77,8 +77,8 @@ impl Router {
                 door: &origin.door,
                 account: &origin.account,
                 protocol: origin.protocol,
-                sender,
-                recipient: &recipient.address,
+                sender: sender.normal(),
+                recipient: recipient.address.normal(),
                 now: self.clock.now(),
             };
             match generation.routes.resolve_envelope(&envelope) {

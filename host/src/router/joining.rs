@@ -139,8 +139,8 @@ impl Router {
             door: &origin.door,
             account: &origin.account,
             protocol: origin.protocol,
-            sender: &message.sender,
-            recipient: &recipient.address,
+            sender: message.sender.normal(),
+            recipient: recipient.address.normal(),
             now: self.clock.now(),
         };
         generation.routes.possible_targets(&envelope).into_iter().any(|name| {

@@ -1,9 +1,12 @@
 //! Who sends and who receives: mailboxes, phone numbers, short codes and names.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::normal_mailbox;
 
 /// What an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +126,18 @@ impl Address {
         };
         let octets = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
         (self.ton, self.npi, octets)
+    }
+
+    /// The form in which it is compared with others: a mailbox as [`normal_mailbox`] has it.
+    #[must_use]
+    pub fn normal(&self) -> Cow<'_, Self> {
+        if !self.is_mailbox() {
+            return Cow::Borrowed(self);
+        }
+        match normal_mailbox(&self.value) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(value) => Cow::Owned(Self { value: value.into(), ..self.clone() }),
+        }
     }
 
     /// Whether it is the null sender.

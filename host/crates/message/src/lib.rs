@@ -15,6 +15,7 @@
 
 pub mod id;
 pub mod time;
+pub mod mailbox;
 pub mod address;
 pub mod content;
 pub mod message;
@@ -27,5 +28,6 @@ pub mod mail;
 pub use address::{Address, AddressKind};
 pub use content::{Content, Short, ShortBody, Tlv};
 pub use id::{IdSource, MessageId};
+pub use mailbox::{normal_domain, normal_mailbox};
 pub use message::{Message, Origin, Protocol, Recipient, Ret, Wish};
 pub use time::Timestamp;

@@ -92,6 +92,7 @@ const MESSAGE_FILES: &[(&str, &str)] = files!("../../../crates/message/";
     "src/mail/template.rs",
     "src/mail/transfer.rs",
     "src/mail/view.rs",
+    "src/mailbox.rs",
     "src/message.rs",
     "src/phone/mod.rs",
     "src/phone/plan.rs",

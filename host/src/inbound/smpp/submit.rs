@@ -102,8 +102,7 @@ impl Submitter<'_> {
         }
         let now = self.router.clock.now();
         let incoming = read::read(sm, &self.reading, now).map_err(Refused::Status)?;
-        let from = &self.account.from;
-        if !from.is_empty() && !from.iter().any(|pattern| pattern.matches(&incoming.sender)) {
+        if !self.account.may_send_as(&incoming.sender) {
             return Err(Refused::Status(Status::RINVSRCADR));
         }
         let message = Message {

@@ -304,9 +304,7 @@ impl Conversation {
         let relay_allowed = self.account.is_some() || self.is_peer_allowed(&generation.config);
         let sender = transaction::sender_address(sender);
         if let Some(account) = &self.account
-            && !account.from.is_empty()
-            && !sender.is_null()
-            && !account.from.iter().any(|pattern| pattern.matches(&sender))
+            && !account.may_send_as(&sender)
         {
             return SENDER_NOT_YOURS;
         }

@@ -96,8 +96,10 @@ impl Context {
         let patterns = &shared.config.grants.recipients;
         let granted = self.read(message, |edited| {
             to.iter().all(|address| {
-                edited.is_recipient(address)
-                    || patterns.iter().any(|pattern| pattern.matches(address))
+                edited.is_recipient(address) || {
+                    let address = address.normal();
+                    patterns.iter().any(|pattern| pattern.matches(&address))
+                }
             })
         });
         if granted { Ok(()) } else { Err(Error::Denied) }

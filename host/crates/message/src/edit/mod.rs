@@ -239,10 +239,10 @@ impl Edited {
             let recipients = &self.now.recipients;
             self.work(recipients.len().saturating_mul(ADDRESS_OCTETS));
             let places = recipients.iter().enumerate().rev();
-            places.map(|(at, recipient)| (recipient.address.clone(), at)).collect()
+            places.map(|(at, recipient)| (recipient.address.normal().into_owned(), at)).collect()
         });
         self.work(ADDRESS_OCTETS);
-        places.get(address).copied()
+        places.get(&*address.normal()).copied()
     }
 
     /// Puts `new` in the place of `old`, with its wishes and `old` as the original recipient.
@@ -253,7 +253,7 @@ impl Edited {
     pub fn replace_recipient(&mut self, old: &Address, new: Address) -> Result<(), EditError> {
         check_address(&new, false)?;
         let at = self.place(old).ok_or(EditError::NotFound)?;
-        if *old == new {
+        if old.normal() == new.normal() {
             return Ok(());
         }
         if self.is_recipient(&new) {
