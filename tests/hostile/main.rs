@@ -19,3 +19,4 @@ mod compile;
 mod cache;
 mod receipts;
 mod addresses;
+mod guessing;

@@ -14,6 +14,7 @@
 
 pub mod wait;
 pub mod world;
+pub mod stranger;
 pub mod mailer;
 pub mod relay;
 pub mod esme;

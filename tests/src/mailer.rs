@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::stranger;
 use crate::wait::DEADLINE;
 
 /// A session with an SMTP listener.
@@ -22,6 +23,16 @@ impl Mailer {
     pub async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
+        Self::greeted(socket).await
+    }
+
+    /// Connects from an address such as `127.0.0.7` and says EHLO.
+    pub async fn connect_from(source: &str, address: SocketAddr) -> Self {
+        Self::greeted(stranger::connect(source, address).await).await
+    }
+
+    /// Is greeted and says EHLO.
+    async fn greeted(socket: TcpStream) -> Self {
         let mut mailer = Self { socket: BufReader::new(socket), ehlo: String::new() };
         let greeting = mailer.reply().await;
         assert!(greeting.starts_with("220"), "{greeting}");

@@ -10,6 +10,7 @@ use super::case::TestCase;
 use super::check::{Check, CheckOptions, Kindred, SourceFile};
 use super::finding::{Finding, Severity};
 use super::keys::{Key, Schema};
+use super::logins::{self, LoginLimits};
 use super::scalar::Name;
 use super::section::Section;
 use super::yaml::{FILE_BYTES_MAX, Node as Yaml, Place};
@@ -44,7 +45,7 @@ impl Loaded {
     }
 }
 
-const TOP_KEYS: [Key; 16] = {
+const TOP_KEYS: [Key; 17] = {
     let [node, spool, journal, admin, log, bounces] = server::TOP;
     let [plugins, plugin_folder] = plugin::TOP;
     [
@@ -57,6 +58,7 @@ const TOP_KEYS: [Key; 16] = {
         domains::TOP,
         bounces,
         account::TOP,
+        logins::TOP,
         connector::TOP,
         connector::RETRY,
         plugins,
@@ -67,9 +69,9 @@ const TOP_KEYS: [Key; 16] = {
     ]
 };
 
-static ALL_KEYS: [Key; 17] = {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = TOP_KEYS;
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, case::TOP]
+static ALL_KEYS: [Key; 18] = {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q] = TOP_KEYS;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, case::TOP]
 };
 
 /// The whole file.
@@ -159,6 +161,7 @@ fn read(check: &mut Check, root: &Yaml) -> Option<Config> {
         journal: JournalConfig::read(check, &top),
         admin: AdminConfig::read(check, &top),
         log: LogConfig::read(check, &top),
+        logins: LoginLimits::read(check, &top),
         domains: Domains::read(check, &top),
         bounces: Bounces::read(check, &top),
         plugins: Plugins::read(check, &top),

@@ -21,6 +21,7 @@ mod server;
 mod listener;
 mod domains;
 mod account;
+mod logins;
 mod connector;
 mod retry;
 mod plugin;
@@ -52,6 +53,7 @@ pub use listener::{
     SmtpServerTimeouts, TlsMode,
 };
 pub use load::{Loaded, load, load_kept, load_text, spool_place};
+pub use logins::LoginLimits;
 pub use lookup::{Lookup, LookupUrl};
 pub use pattern::{AddressPattern, Glob, TextPattern};
 pub use plugin::{CompileLimits, Dropped, Grants, OnError, PluginConfig, PluginLimits, Plugins};
@@ -85,6 +87,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `log`.
     pub log: LogConfig,
+    /// `logins`.
+    pub logins: LoginLimits,
     /// `listeners`.
     pub listeners: BTreeMap<Name, Arc<Listener>>,
     /// `domains`.

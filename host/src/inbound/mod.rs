@@ -1,5 +1,7 @@
 //! Where messages come in: listeners and their sessions.
 
+pub mod site;
+pub mod logins;
 pub mod proxy;
 pub mod smtp;
 pub mod smpp;

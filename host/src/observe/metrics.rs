@@ -49,6 +49,10 @@ pub struct Metrics {
     pub paused: ByName,
     /// Messages made by us: receipts and bounces, by target.
     pub born: ByName,
+    /// Logins with a wrong name or password, by door.
+    pub logins_failed: ByName,
+    /// Logins refused unseen, since too many had failed, by door.
+    pub logins_shut_out: ByName,
     /// Reloads that were taken.
     pub reloads: Counter,
     /// Reloads that were refused.
@@ -65,7 +69,7 @@ impl Metrics {
 
     /// Registers all counters.
     pub fn register(&self, registry: &mut Registry) {
-        let families: [(&str, &str, &ByName); 15] = [
+        let families: [(&str, &str, &ByName); 17] = [
             ("accepted", "Messages taken, by door", &self.accepted),
             ("refused", "Messages refused, by door", &self.refused),
             ("undecided", "Messages taken before plugins decided, by door", &self.undecided),
@@ -80,6 +84,12 @@ impl Metrics {
             ("receipts_unmatched", "Receipts for unknown ids, by target", &self.receipts_unmatched),
             ("plugin_faults", "Faults of plugins, by plugin", &self.faults),
             ("plugin_paused", "Messages put off while a plugin is paused, by plugin", &self.paused),
+            ("logins_failed", "Logins with a wrong name or password, by door", &self.logins_failed),
+            (
+                "logins_shut_out",
+                "Logins refused unseen after too many wrong ones, by door",
+                &self.logins_shut_out,
+            ),
             ("born", "Receipts and bounces made, by target", &self.born),
         ];
         for (name, help, family) in families {

@@ -39,6 +39,7 @@ use spool::Spool;
 use crate::config::{Config, ConnectorKind};
 use crate::delivery::DECIDER;
 use crate::generation::Generation;
+use crate::inbound::logins::Logins;
 use crate::inbound::smpp::Accounts;
 use crate::intake::DraftRoom;
 use crate::ledger::Ledger;
@@ -87,6 +88,8 @@ pub struct Router {
     pub metrics: Metrics,
     /// Sessions and rates of accounts.
     pub accounts: Accounts,
+    /// Who guesses passwords.
+    pub logins: Logins,
     /// Memory for mail that is coming in.
     pub drafts: Arc<DraftRoom>,
     /// What is scarce.
@@ -164,6 +167,7 @@ impl Router {
             journal,
             metrics,
             accounts: Accounts::default(),
+            logins: Logins::default(),
             drafts: Arc::default(),
             pressure: Pressure::default(),
             ids,

@@ -540,6 +540,7 @@ spool: {}
 journal: { path: j }
 admin: {}
 log: {}
+logins: {}
 retry: {}
 bounces: { via: r, from: a@example.org }
 listeners:

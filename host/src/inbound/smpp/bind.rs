@@ -10,16 +10,19 @@ use subtle::ConstantTimeEq;
 use super::Door;
 use crate::config::{Account, BindType, Config, SmppCredentials};
 
-/// The account that binds.
-///
-/// # Errors
-/// What to answer, and why for the log.
-pub(super) fn admit(
-    config: &Config,
-    door: &Door,
-    peer: SocketAddr,
-    bind: &Bind,
-) -> Result<Arc<Account>, (Status, &'static str)> {
+/// What a bind says, compared with the accounts.
+pub(super) struct Looked {
+    /// Whose name, password and address are right; otherwise what to answer, and why for the log.
+    pub(super) account: Result<Arc<Account>, Refused>,
+    /// The account with this name has a network in its `allow` that the peer is in.
+    pub(super) is_allowed: bool,
+}
+
+/// The status of the answer, and the reason for the log.
+pub(super) type Refused = (Status, &'static str);
+
+/// Looks at a name and a password.
+pub(super) fn look(config: &Config, door: &Door, peer: SocketAddr, bind: &Bind) -> Looked {
     let hide = door.settings.hide_auth_cause;
     let told = |status: Status| if hide { Status::RBINDFAIL } else { status };
     let system_id = bind.system_id.to_text();
@@ -29,19 +32,38 @@ pub(super) fn admit(
         (here && *smpp.system_id == *system_id).then_some((account, smpp))
     });
     let Some((account, smpp)) = known else {
-        return Err((told(Status::RINVSYSID), "no account has this system_id"));
+        let account = Err((told(Status::RINVSYSID), "no account has this system_id"));
+        return Looked { account, is_allowed: false };
     };
+    let is_allowed = smpp.allow.iter().any(|network| network.contains(peer.ip()));
     let given = bind.password.to_text();
-    if !bool::from(smpp.password.reveal().as_bytes().ct_eq(given.as_bytes())) {
-        return Err((told(Status::RINVPASWD), "wrong password"));
+    let account = if !bool::from(smpp.password.reveal().as_bytes().ct_eq(given.as_bytes())) {
+        Err((told(Status::RINVPASWD), "wrong password"))
+    } else if is_allowed || smpp.allow.is_empty() {
+        Ok(Arc::clone(account))
+    } else {
+        Err((Status::RBINDFAIL, "its address may not use this account"))
+    };
+    Looked { account, is_allowed }
+}
+
+impl Looked {
+    /// The account, if it may bind in this mode.
+    ///
+    /// # Errors
+    /// What to answer, and why for the log.
+    pub(super) fn admit(self, bind: &Bind) -> Result<Arc<Account>, Refused> {
+        let account = self.account?;
+        let may = account
+            .smpp
+            .as_ref()
+            .is_some_and(|smpp| smpp.bind_types.contains(&bind_type(bind.mode)));
+        if may {
+            Ok(account)
+        } else {
+            Err((Status::RBINDFAIL, "the account may not bind in this mode"))
+        }
     }
-    if !is_allowed(smpp, peer) {
-        return Err((Status::RBINDFAIL, "its address may not use this account"));
-    }
-    if !smpp.bind_types.contains(&bind_type(bind.mode)) {
-        return Err((Status::RBINDFAIL, "the account may not bind in this mode"));
-    }
-    Ok(Arc::clone(account))
 }
 
 /// Whether a session may go on under a new configuration.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use message::{MessageId, Origin, Protocol};
@@ -15,8 +15,10 @@ use super::gate::Gate;
 use super::settings::Settings;
 use super::transaction::{self, Transaction};
 use crate::config::{Account, Config, ListenerKind, Network};
+use crate::inbound::logins::{Outcome as Login, Try};
 use crate::inbound::proxy;
 use crate::intake::{DraftBytes, Outcome};
+use crate::observe::metrics::Metrics;
 use crate::platform::clock::Alarm;
 use crate::platform::net::Stream;
 use crate::router::Router;
@@ -32,6 +34,7 @@ const RECIPIENT_OK: Reply = Reply::new(250, (2, 1, 5), "recipient ok");
 const SEND: Reply = Reply::plain(354, "");
 const AUTHENTICATED: Reply = Reply::new(235, (2, 7, 0), "authenticated");
 const WRONG_PASSWORD: Reply = Reply::new(535, (5, 7, 8), "name or password is wrong");
+const SHUT_OUT: Reply = Reply::new(421, (4, 7, 0), "too many wrong passwords, try later");
 const SENDER_NOT_YOURS: Reply = Reply::new(553, (5, 7, 1), "this account may not use this sender");
 const ACCOUNT_CHANGED: Reply = Reply::new(421, (4, 7, 0), "your account was changed, come again");
 const TOO_FAST: Reply = Reply::new(450, (4, 7, 1), "this account sends too fast, try later");
@@ -190,9 +193,6 @@ impl Conversation {
         let mut alarm = Alarm::default();
         loop {
             let end = self.work_off(session).await;
-            if let Some(delay) = session.take_delay() {
-                self.router.clock.sleep(delay).await;
-            }
             wire.push(session.output());
             match end {
                 Some(End::StartTls) => {
@@ -259,8 +259,8 @@ impl Conversation {
                     self.change_origin(|origin| origin.helo = name.into());
                 }
                 Event::Auth(credentials) => {
-                    let reply = self.authenticate(&credentials);
-                    session.reply(now, &reply);
+                    let (reply, wait) = self.authenticate(&credentials, now);
+                    session.reply_after(now, wait, &reply);
                 }
                 Event::Mail { sender, params } => {
                     let reply = self.mail(&sender, params);
@@ -402,21 +402,49 @@ impl Conversation {
         }
     }
 
-    fn authenticate(&mut self, credentials: &Credentials) -> Reply {
+    /// The answer to a name and a password, and how long it waits.
+    fn authenticate(&mut self, credentials: &Credentials, now: Instant) -> (Reply, Duration) {
         let generation = self.router.generation();
         let listener = &self.settings.listener;
         let mut found = None;
+        let mut is_allowed = contains(&listener.allow, self.peer.ip());
         for (name, account) in &generation.config.accounts {
             let Some(smtp) = &account.smtp else { continue };
             let here = listener.accounts.as_ref().is_none_or(|names| names.contains(name));
-            let known = smtp.username.as_bytes().ct_eq(credentials.user.as_bytes())
-                & smtp.password.reveal().as_bytes().ct_eq(credentials.password.as_bytes());
-            let from_here = smtp.allow.is_empty() || contains(&smtp.allow, self.peer.ip());
-            if bool::from(known) && here && from_here {
+            let named = smtp.username.as_bytes().ct_eq(credentials.user.as_bytes());
+            let known =
+                named & smtp.password.reveal().as_bytes().ct_eq(credentials.password.as_bytes());
+            let listed = contains(&smtp.allow, self.peer.ip());
+            is_allowed |= bool::from(named) && here && listed;
+            if bool::from(known) && here && (smtp.allow.is_empty() || listed) {
                 found = Some(Arc::clone(account));
             }
         }
-        let Some(account) = found else {
+        let tried = Try {
+            protocol: Protocol::Smtp,
+            door: &self.settings.name,
+            peer: self.peer.ip(),
+            name: &credentials.user,
+            is_allowed,
+            is_right: found.is_some(),
+        };
+        let judged = self.router.logins.judge(&generation.config.logins, &tried, now);
+        let metrics = &self.router.metrics;
+        match (judged.outcome, found) {
+            (Login::In, Some(account)) => {
+                self.change_origin(|origin| origin.account = Arc::clone(&account.name));
+                self.account = Some(account);
+                return (AUTHENTICATED, judged.wait);
+            }
+            (Login::ShutOut, _) => {
+                Metrics::add(&metrics.logins_shut_out, &self.settings.name, 1);
+                return (SHUT_OUT, judged.wait);
+            }
+            (Login::In | Login::Wrong, _) => {
+                Metrics::add(&metrics.logins_failed, &self.settings.name, 1);
+            }
+        }
+        if judged.is_told {
             tracing::warn!(
                 event = "smtp.auth",
                 door = &*self.origin.door,
@@ -424,11 +452,8 @@ impl Conversation {
                 session = self.origin.session,
                 "authentication failed"
             );
-            return WRONG_PASSWORD;
-        };
-        self.change_origin(|origin| origin.account = Arc::clone(&account.name));
-        self.account = Some(account);
-        AUTHENTICATED
+        }
+        (WRONG_PASSWORD, judged.wait)
     }
 
     fn set_peer(&mut self, peer: SocketAddr) {

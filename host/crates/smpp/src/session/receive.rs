@@ -22,13 +22,18 @@ impl Session {
         self.framer.buffer()
     }
 
+    /// Whether a driver may read: what comes behind a bind waits unread until the bind is answered.
+    #[must_use]
+    pub const fn wants_input(&self) -> bool {
+        !matches!((self.state, self.config.role), (State::Binding(_), Role::Smsc))
+    }
+
     /// Looks at what was read into [`Session::input`].
     pub fn handle_input(&mut self, now: Instant) {
         loop {
             match self.state {
                 State::Closed => return self.framer.buffer().clear(),
-                // What comes behind a bind waits until the bind is answered.
-                State::Binding(_) if self.config.role == Role::Smsc => return,
+                _ if !self.wants_input() => return,
                 _ => {}
             }
             match self.framer.poll_frame() {

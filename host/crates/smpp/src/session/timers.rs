@@ -2,17 +2,19 @@
 use std::time::Instant;
 
 use super::pending::Kind;
-use super::{Dead, Event, Leaving, Session, State};
+use super::{Dead, Event, Leaving, Role, Session, State};
 use crate::pdu::Pdu;
 
 impl Session {
     /// When [`Session::handle_timeout`] wants to be called; `None` is never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let mut next = match self.state {
+        let next = match self.state {
             State::Closed => return None,
-            State::Open | State::Binding(_) => self.clock.opened + self.config.session_init,
-            State::Bound(_) => self.enquiry_due(),
+            // It is us who let the peer wait.
+            State::Binding(_) if self.config.role == Role::Smsc => None,
+            State::Open | State::Binding(_) => Some(self.clock.opened + self.config.session_init),
+            State::Bound(_) => Some(self.enquiry_due()),
         };
         let leaving = match self.leaving {
             Leaving::Draining(until) | Leaving::Sent(until) => Some(until),
@@ -20,10 +22,7 @@ impl Session {
         };
         let overdue = self.pending.deadline(self.config.response);
         let inactive = self.config.inactivity.map(|time| self.clock.active + time);
-        for due in [leaving, overdue, inactive].into_iter().flatten() {
-            next = next.min(due);
-        }
-        Some(next)
+        [next, leaving, overdue, inactive].into_iter().flatten().min()
     }
 
     /// Does what is due. It may be called too early or too often.
@@ -35,6 +34,7 @@ impl Session {
             self.time_out_requests(now);
         }
         match self.state {
+            State::Binding(_) if self.config.role == Role::Smsc => {}
             State::Open | State::Binding(_) => {
                 if now >= self.clock.opened + self.config.session_init {
                     self.die(Dead::SessionInit);

@@ -67,8 +67,17 @@ pub struct ServerSession {
     idle_commands: u32,
     messages: u32,
     errors: u32,
-    delay: Option<Duration>,
+    /// The answer that is held back; nothing goes on before it.
+    withheld: Option<Withheld>,
     stats: Stats,
+}
+
+#[derive(Debug)]
+struct Withheld {
+    reply: Reply,
+    wait: Duration,
+    /// Known from the first look at the time.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -145,7 +154,7 @@ impl ServerSession {
             idle_commands: 0,
             messages: 0,
             errors: 0,
-            delay: None,
+            withheld: None,
             stats: Stats::default(),
             config,
         }
@@ -200,6 +209,9 @@ impl ServerSession {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
+        if let Some(Withheld { reply, .. }) = self.withheld.take() {
+            return self.release(now, &reply);
+        }
         let slow =
             matches!(self.state, State::Data(_) | State::Chunk) && !self.deadlines.is_silent(now);
         let reply = if slow { &answers::TOO_SLOW } else { &answers::TIMED_OUT };
@@ -225,7 +237,7 @@ impl ServerSession {
     /// else ends now with 421.
     pub fn handle_shutdown(&mut self) {
         self.shutdown = true;
-        if self.asked.is_none()
+        if (self.asked.is_none() || self.withheld.is_some())
             && matches!(self.state, State::New | State::Command | State::Auth(_))
         {
             self.close(&answers::SHUTDOWN, CloseReason::Shutdown);
@@ -237,6 +249,10 @@ impl ServerSession {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
+            }
+            if let Some(withheld) = &mut self.withheld {
+                withheld.due = withheld.due.or_else(|| now.checked_add(withheld.wait));
+                return None;
             }
             if self.asked.is_some() {
                 return None;
@@ -262,6 +278,9 @@ impl ServerSession {
     /// answer is not the peer's.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(withheld) = &self.withheld {
+            return withheld.due;
+        }
         if self.asked.is_some() {
             return None;
         }
@@ -277,7 +296,8 @@ impl ServerSession {
     /// Whether more octets may be read; not while much is read ahead of an answer.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        self.input.len() < self.config.limits.buffered_octets_max
+        !self.eof
+            && self.input.len() < self.config.limits.buffered_octets_max
             && !matches!(self.state, State::Handshake | State::Closed)
     }
 
@@ -286,16 +306,21 @@ impl ServerSession {
         &mut self.output
     }
 
-    /// How long the driver should wait before it writes the output: peers that collect refusals are
-    /// slowed down. Taken once.
-    pub fn take_delay(&mut self) -> Option<Duration> {
-        self.delay.take()
-    }
-
     /// Puts octets, such as a `Received` field, in front of the next message. They do not count
     /// towards its size, and spare copying it to put them there later.
     pub fn set_prefix(&mut self, prefix: Vec<u8>) {
         self.prefix = prefix;
+    }
+
+    /// Answers the last event that asked after a wait, during which nothing else is done: what was
+    /// sent behind the question waits as well.
+    pub fn reply_after(&mut self, now: Instant, wait: Duration, reply: &Reply) {
+        if wait.is_zero() {
+            self.reply(now, reply);
+        } else if self.asked.is_some() {
+            let due = now.checked_add(wait);
+            self.withheld = Some(Withheld { reply: reply.clone(), wait, due });
+        }
     }
 
     /// Answers the last event that asked. Without one it does nothing.
@@ -470,19 +495,36 @@ impl ServerSession {
         self.events.push_back(event);
     }
 
-    /// Writes an answer, and ends a session that collects refusals.
+    /// Writes an answer; a session that collects refusals gets further ones late, and is ended.
     fn answer(&mut self, reply: &Reply) {
-        reply.write_to(&mut self.output);
         if reply.class() != Class::Permanent {
+            reply.write_to(&mut self.output);
             return;
         }
         self.stats.errors = self.stats.errors.saturating_add(1);
         self.errors = self.errors.saturating_add(1);
         let limits = self.config.limits;
+        let wait = limits.tarpit_delay;
+        if self.errors < limits.errors_max
+            && self.errors > limits.errors_before_tarpit
+            && !wait.is_zero()
+        {
+            self.withheld = Some(Withheld { reply: reply.clone(), wait, due: None });
+            return;
+        }
+        reply.write_to(&mut self.output);
         if self.errors >= limits.errors_max {
             self.close(&answers::TOO_MANY_ERRORS, CloseReason::TooManyErrors);
-        } else if self.errors > limits.errors_before_tarpit {
-            self.delay = Some(limits.tarpit_delay);
+        }
+    }
+
+    /// The wait for an answer is over.
+    fn release(&mut self, now: Instant, reply: &Reply) {
+        if self.asked.is_some() {
+            self.reply(now, reply);
+        } else {
+            reply.write_to(&mut self.output);
+            self.deadlines.answered(now, &self.config.timeouts);
         }
     }
 
@@ -525,6 +567,7 @@ impl ServerSession {
         }
         self.state = State::Closed;
         self.asked = None;
+        self.withheld = None;
         self.transaction = None;
         self.chunks = None;
         self.input.clear();

@@ -1,12 +1,13 @@
 //! One session of an ESME, from its first octet to its last.
 
+mod binding;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use message::{MessageId, Origin, Protocol, Timestamp};
+use message::{MessageId, Origin, Timestamp};
 use smpp::pdu::{Bind, QuerySmResp, ReplaceSm};
 use smpp::session::{Config, Role, WINDOW_MAX};
 use smpp::{CommandId, Event, Octets, Pdu, Session, Status};
@@ -26,9 +27,6 @@ use crate::sms::version;
 use crate::target::Target;
 use crate::wire::Socket;
 
-/// How long the answer to a failed bind is held back: guessing passwords is slow.
-const BIND_FAILURE_PAUSE: Duration = Duration::from_secs(1);
-
 /// Something that can be answered now.
 enum Answered {
     /// A batch of requests and what became of their drafts.
@@ -37,6 +35,8 @@ enum Answered {
     Replaced(u32, Status),
     /// A cancel_sm, by its sequence number.
     Cancelled(u32, Status),
+    /// A bind whose answer has waited long enough.
+    Bind(u32, Bind),
     /// A bind that is refused.
     NoBind(u32, CommandId, Status),
 }
@@ -120,8 +120,9 @@ impl Serving {
             if self.state == State::Ended {
                 break;
             }
-            let may_read =
-                self.state != State::Finishing && self.link.session.unanswered() < self.window();
+            let may_read = self.state != State::Finishing
+                && self.link.session.wants_input()
+                && self.link.session.unanswered() < self.window();
             let target = self.hungry();
             let clock = self.router.clock.clone();
             tokio::select! {
@@ -229,7 +230,7 @@ impl Serving {
                 });
                 self.queue(sequence, command, draft, batch);
             }
-            Pdu::Bind(bind) => self.bind(sequence, &bind),
+            Pdu::Bind(bind) => self.bind(sequence, bind),
             Pdu::QuerySm(query) => self.query(sequence, &query.message_id),
             Pdu::CancelSm(cancel) => self.cancel(sequence, &cancel.message_id),
             Pdu::ReplaceSm(replace) => self.replace(sequence, replace),
@@ -307,10 +308,9 @@ impl Serving {
             Answered::Cancelled(sequence, status) => {
                 return self.respond(sequence, status, &Pdu::CancelSmResp);
             }
+            Answered::Bind(sequence, bind) => return self.enter(sequence, &bind),
             Answered::NoBind(sequence, command, status) => {
-                self.refuse(sequence, command, status);
-                self.state = State::Ended;
-                return;
+                return self.turn_away(sequence, command, status);
             }
         };
         let long_ids = self.link.session.dialect().version.has_long_ids();
@@ -330,66 +330,6 @@ impl Serving {
             };
             self.respond(sequence, status, &pdu);
         }
-    }
-
-    fn bind(&mut self, sequence: u32, bind: &Bind) {
-        let generation = self.router.generation();
-        let admitted = bind::admit(&generation.config, &self.door, self.peer, bind);
-        let admitted = admitted.and_then(|account| {
-            let binds_max = account.smpp.as_ref().map_or(0, |smpp| smpp.binds_max);
-            if self.router.accounts.enter(&account, binds_max) {
-                Ok(account)
-            } else {
-                Err((Status::RBINDFAIL, "the account has too many sessions"))
-            }
-        });
-        let system_id = bind.system_id.to_text();
-        match admitted {
-            Ok(account) => self.bound(sequence, bind, account),
-            Err((status, why)) => {
-                tracing::warn!(event = "smpp.bind_refused", listener = &*self.door.name,
-                    peer = %self.peer, %system_id, %status, reason = why);
-                let (router, command) = (Arc::clone(&self.router), bind.mode.command());
-                self.accepting.push_back(Box::pin(async move {
-                    router.clock.sleep(BIND_FAILURE_PAUSE).await;
-                    Answered::NoBind(sequence, command, status)
-                }));
-            }
-        }
-    }
-
-    fn bound(&mut self, sequence: u32, bind: &Bind, account: Arc<Account>) {
-        let now = self.router.clock.instant();
-        let name = Octets::from_text(&self.door.settings.system_id).unwrap_or_default();
-        if let Err(error) = self.link.session.accept_bind(now, sequence, bind, name) {
-            tracing::error!(event = "smpp.bind", listener = &*self.door.name, %error);
-            self.refuse(sequence, bind.mode.command(), Status::RSYSERR);
-        }
-        let target = bind.mode.receives().then(|| self.router.target(&account.name)).flatten();
-        if let Some(target) = &target {
-            target.join(self.router.clock.now());
-        }
-        let origin = Origin {
-            door: Arc::clone(&self.door.name),
-            protocol: Protocol::Smpp,
-            peer: self.peer.to_string().into(),
-            account: Arc::clone(&account.name),
-            session: self.router.next_session(),
-            helo: bind.system_id.to_text().into(),
-            tls: self.door.settings.tls.is_some(),
-        };
-        tracing::info!(event = "smpp.bind", listener = &*self.door.name, peer = %self.peer,
-            account = &*account.name, session = origin.session, mode = ?bind.mode,
-            version = format_args!("{:#04x}", bind.interface_version.0));
-        if let Some(window) = account.window {
-            self.link.session.set_window(usize::from(window));
-        }
-        self.bound = Some(Bound {
-            flight: flight(&account, self.router.clock.now()),
-            origin: Arc::new(origin),
-            account,
-            target,
-        });
     }
 
     fn query(&mut self, sequence: u32, given: &Octets) {
