@@ -217,7 +217,8 @@ async fn strange_reports_are_taken_written_down_and_never_answered() {
         let reply = stage.reports(&back, &holiday).await;
         assert!(reply.starts_with("250"), "{reply}");
     }
-    let nobody = ReturnPaths::new(b"shared").address(stage.world.app().router.next_id(), "gw.test");
+    let nobody =
+        ReturnPaths::new(b"shared", []).address(stage.world.app().router.next_id(), "gw.test");
     for _ in 0..3 {
         let reply = stage.reports(&nobody.value, &report(DESK, "failed", "5.0.0")).await;
         assert!(reply.starts_with("250"), "{reply}");
@@ -250,7 +251,7 @@ async fn return_addresses_are_for_reports_and_nobody_else_makes_them() {
         let then = Timestamp::from_ms(now.as_ms() - u64::try_from(week.as_millis()).unwrap());
         message::IdSource::new(0, MessageId::from_u64(0)).next(then)
     };
-    let paths = ReturnPaths::new(b"shared");
+    let paths = ReturnPaths::new(b"shared", []);
     let forged = back.replace("b+", "b+1");
     for (sender, to, expect) in [
         ("", &*forged, "550 5.1.1"),

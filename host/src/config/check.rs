@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::exposed;
 use super::finding::{Finding, Severity, did_you_mean};
 use super::route::RouteOptions;
 use super::scalar::Name;
@@ -220,7 +221,14 @@ impl Check {
     /// Reads a file and its YAML; mistakes are noted.
     pub(super) fn read_yaml(&mut self, path: &Path, asked_at: Option<Place>) -> Option<Node> {
         match self.read_source(path, FILE_BYTES_MAX) {
-            Ok(Text { text, world_readable }) => self.parse_yaml(path, &text, world_readable),
+            Ok(Text { text, world_readable }) => {
+                let root = self.parse_yaml(path, &text, world_readable);
+                if self.kept.is_none() {
+                    let place = self.whole_file(path);
+                    exposed::check_writable(self, place, path);
+                }
+                root
+            }
             Err(problem) => {
                 let place = asked_at.unwrap_or_else(|| self.whole_file(path));
                 self.error(place, format!("cannot read {}: {problem}", path.display()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Kindred};
+use super::exposed;
 use super::keys::{DAY, GIB, HOUR, KIB, Key, Kind, MIB, SECOND, Schema, key};
 use super::scalar::{Name, Network};
 use super::section::Section;
@@ -479,6 +480,7 @@ impl ServerTls {
         let client_ca = section.opt_file(check, "client_ca");
         let cert = section.opt_file(check, "cert")?;
         let key = section.opt_file(check, "key")?;
+        exposed::check_key(check, section.place, &key);
         let tls = Self { cert, key, client_ca, mode, required };
         let files = [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()];
         if check.options.environment

@@ -8,6 +8,7 @@ use message::AddressKind;
 
 use super::case::TestCase;
 use super::check::{Check, CheckOptions, Kindred, SourceFile};
+use super::exposed;
 use super::finding::{Finding, Severity};
 use super::keys::{Key, Schema};
 use super::logins::{self, LoginLimits};
@@ -182,6 +183,7 @@ fn read(check: &mut Check, root: &Yaml) -> Option<Config> {
     check_bounces(check, &top, &config);
     check_targets(check, &config);
     check_traffic(check, &top, &config);
+    exposed::check_listeners(check, &top, &config);
     Some(config)
 }
 

@@ -28,6 +28,7 @@ mod plugin;
 mod lookup;
 mod route;
 mod case;
+mod exposed;
 mod reference;
 #[cfg(test)]
 mod tests;

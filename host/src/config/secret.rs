@@ -1,6 +1,7 @@
 //! Passwords and tokens: `{ env: NAME }`, `{ file: PATH }`, or written into the file itself.
 
 use super::check::{Check, Text};
+use super::exposed;
 use super::keys::{Kind, Schema, key};
 use super::scalar::Secret;
 use super::section::Section;
@@ -54,6 +55,7 @@ pub(super) fn read(check: &mut Check, node: &Node, path: &str) -> Option<Secret>
                     return None;
                 }
             };
+            exposed::check_writable(check, node.place, &file);
             if world_readable {
                 let file = file.display();
                 check.warning(

@@ -395,6 +395,13 @@ impl<'n> Section<'n> {
         super::secret::read(check, node, &self.at(name))
     }
 
+    /// One or several passwords or tokens.
+    pub(super) fn secrets(&self, check: &mut Check, name: &str) -> Vec<Secret> {
+        let items = self.opt(name).map_or(&[][..], Node::items);
+        let path = self.at(name);
+        items.iter().filter_map(|node| super::secret::read(check, node, &path)).collect()
+    }
+
     /// A section within this one; the defaults of its table if it is left out.
     pub(super) fn section(&self, check: &mut Check, name: &str, schema: &'static Schema) -> Self {
         match self.opt(name) {

@@ -122,9 +122,13 @@ pub struct Bounces {
     pub delay_after: Duration,
     /// The domain of return addresses of mail that was an SMS.
     pub domain: Arc<str>,
-    /// The key of the codes in return addresses; `None` is the spool's own.
-    pub key: Option<Secret>,
+    /// Keys of the codes in return addresses: the first makes them, all are accepted. Without any it is
+    /// the spool's own.
+    pub keys: Vec<Secret>,
 }
+
+/// Octets below which a key of return addresses is too short.
+const KEY_OCTETS_MIN: usize = 32;
 
 static NODE: Schema = Schema {
     about: "This node.",
@@ -242,8 +246,8 @@ static BOUNCES: Schema = Schema {
         ),
         key(
             "secret",
-            Kind::Secret,
-            "The key of the codes in return addresses, for nodes that take each other's reports; left out, one that the spool keeps.",
+            Kind::Several(&Kind::Secret),
+            "The key of the codes in return addresses, for nodes that take each other's reports, of at least 32 octets; left out, one that the spool keeps. Of a list the first makes addresses and all are accepted: a key that was replaced stays in the list for `receipts_ttl`.",
         ),
     ],
 };
@@ -399,10 +403,25 @@ impl Bounces {
             via,
             delay_after: section.duration(check, "delay_after"),
             domain: domain.unwrap_or_else(of_from),
-            key: section.opt_secret(check, "secret"),
+            keys: read_keys(check, &section),
             from: Address::mailbox(from),
         })
     }
+}
+
+fn read_keys(check: &mut Check, section: &Section<'_>) -> Vec<Secret> {
+    let keys = section.secrets(check, "secret");
+    // None is shown where secrets are not looked up.
+    let is_short = |key: &Secret| (1..KEY_OCTETS_MIN).contains(&key.reveal().len());
+    if keys.iter().any(is_short) {
+        let place = section.opt("secret").map_or(section.place, |node| node.place);
+        check.warning(
+            place,
+            format!("bounces.secret has fewer than {KEY_OCTETS_MIN} octets, which can be guessed"),
+            "put a new one first, such as `openssl rand -base64 32` prints, and leave this one behind it for receipts_ttl",
+        );
+    }
+    keys
 }
 
 /// Whether the text is a local part, an `@` and a domain.

@@ -18,9 +18,10 @@ const MAC_OCTETS: usize = 10;
 const PURPOSE: &[u8] = b"wirepost return path\0";
 
 /// Makes return addresses and reads them again.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct ReturnPaths<'a> {
-    key: &'a [u8],
+    seals: &'a [u8],
+    opens: Vec<&'a [u8]>,
 }
 
 /// What a mailbox is to us.
@@ -37,16 +38,18 @@ pub enum ReturnPath {
 }
 
 impl<'a> ReturnPaths<'a> {
-    /// Return addresses under this key.
+    /// Return addresses under the first of these keys. Those under any of them are ours, so that a key
+    /// can be replaced while reports about older messages are still to come.
     #[must_use]
-    pub const fn new(key: &'a [u8]) -> Self {
-        Self { key }
+    pub fn new(seals: &'a [u8], others: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let opens = std::iter::once(seals).chain(others).collect();
+        Self { seals, opens }
     }
 
     /// The address for a leg.
     #[must_use]
     pub fn address(&self, id: MessageId, domain: &str) -> Address {
-        Address::mailbox(format!("{PREFIX}{id}.{}@{domain}", self.code(id)))
+        Address::mailbox(format!("{PREFIX}{id}.{}@{domain}", code(self.seals, id)))
     }
 
     /// What this mailbox is. The domain and the code are compared without regard to case: relays
@@ -59,23 +62,24 @@ impl<'a> ReturnPaths<'a> {
         if !given_domain.eq_ignore_ascii_case(domain) {
             return ReturnPath::Other;
         }
-        let Some((id, code)) = parts(local) else { return ReturnPath::Other };
-        let (given, own) = (code.to_ascii_lowercase(), self.code(id));
-        if !bool::from(given.as_bytes().ct_eq(own.as_bytes())) {
+        let Some((id, given)) = parts(local) else { return ReturnPath::Other };
+        let given = given.to_ascii_lowercase();
+        let is_under = |key: &&[u8]| bool::from(given.as_bytes().ct_eq(code(key, id).as_bytes()));
+        if !self.opens.iter().any(is_under) {
             return ReturnPath::Forged;
         }
         if id.time().after(ttl) <= now { ReturnPath::Expired } else { ReturnPath::Ours(id) }
     }
+}
 
-    fn code(&self, id: MessageId) -> String {
-        // Made here and not before: hardly a mailbox that is read needs it.
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key);
-        let mut context = hmac::Context::with_key(&key);
-        context.update(PURPOSE);
-        context.update(&id.as_u64().to_be_bytes());
-        let tag = context.sign();
-        tag.as_ref().iter().take(MAC_OCTETS).map(|octet| format!("{octet:02x}")).collect()
-    }
+fn code(key: &[u8], id: MessageId) -> String {
+    // Made here and not before: hardly a mailbox that is read needs it.
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(PURPOSE);
+    context.update(&id.as_u64().to_be_bytes());
+    let tag = context.sign();
+    tag.as_ref().iter().take(MAC_OCTETS).map(|octet| format!("{octet:02x}")).collect()
 }
 
 impl fmt::Debug for ReturnPaths<'_> {
@@ -109,24 +113,38 @@ mod tests {
     #[track_caller]
     fn check(mailbox: &str, expect: ReturnPath) {
         let now = id().time().after(Duration::from_secs(60));
-        let paths = ReturnPaths::new(b"a key");
+        let paths = ReturnPaths::new(b"a key", []);
         assert_eq!(paths.read(mailbox, DOMAIN, TTL, now), expect, "{mailbox}");
     }
 
     #[test]
     fn a_return_address_is_read_back_in_any_case_by_its_maker_only() {
-        let address = ReturnPaths::new(b"a key").address(id(), DOMAIN);
+        let address = ReturnPaths::new(b"a key", []).address(id(), DOMAIN);
         let mailbox = &*address.value;
         assert!(mailbox.len() < 64, "{mailbox}");
         check(mailbox, ReturnPath::Ours(id()));
         check(&mailbox.to_ascii_uppercase(), ReturnPath::Ours(id()));
-        check(&ReturnPaths::new(b"another").address(id(), DOMAIN).value, ReturnPath::Forged);
+        check(&ReturnPaths::new(b"another", []).address(id(), DOMAIN).value, ReturnPath::Forged);
         check(&mailbox.replace("b+2", "b+3"), ReturnPath::Forged);
     }
 
     #[test]
+    fn the_first_key_seals_and_each_of_them_opens() {
+        let now = id().time().after(Duration::from_secs(60));
+        let mailbox = |key| ReturnPaths::new(key, []).address(id(), DOMAIN);
+        let paths = ReturnPaths::new(b"new", [&b"old"[..], b"older"]);
+        assert_eq!(paths.address(id(), DOMAIN), mailbox(b"new"));
+        for key in [&b"new"[..], b"old", b"older"] {
+            let read = paths.read(&mailbox(key).value, DOMAIN, TTL, now);
+            assert_eq!(read, ReturnPath::Ours(id()), "{key:?}");
+        }
+        let read = paths.read(&mailbox(b"another").value, DOMAIN, TTL, now);
+        assert_eq!(read, ReturnPath::Forged);
+    }
+
+    #[test]
     fn a_return_address_ends_with_its_time() {
-        let paths = ReturnPaths::new(b"a key");
+        let paths = ReturnPaths::new(b"a key", []);
         let address = paths.address(id(), DOMAIN);
         let at = |ms| id().time().after(TTL).after(Duration::from_millis(ms));
         assert_eq!(paths.read(&address.value, DOMAIN, TTL, at(0)), ReturnPath::Expired);

@@ -59,9 +59,14 @@ impl Router {
     }
 
     fn return_paths<'a>(&'a self, bounces: &'a Bounces) -> ReturnPaths<'a> {
-        match &bounces.key {
-            Some(key) => ReturnPaths::new(key.reveal().as_bytes()),
-            None => ReturnPaths::new(&self.return_key),
+        // The spool's own key opens what it sealed before a secret was configured.
+        let own = std::iter::once(&self.return_key[..]);
+        match bounces.keys.split_first() {
+            Some((first, others)) => {
+                let others = others.iter().map(|key| key.reveal().as_bytes());
+                ReturnPaths::new(first.reveal().as_bytes(), others.chain(own))
+            }
+            None => ReturnPaths::new(&self.return_key, []),
         }
     }
 }

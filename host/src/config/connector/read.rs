@@ -13,6 +13,7 @@ use super::{
 };
 use crate::config::account::{BIND_TYPES, NUMBERING, one_second_of};
 use crate::config::check::Check;
+use crate::config::exposed;
 use crate::config::join::{self, JOINS};
 use crate::config::keys::{HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
 use crate::config::listener::VERSIONS;
@@ -412,6 +413,9 @@ impl ClientTls {
             server_name: section.opt_text(check, "server_name"),
             insecure: section.flag(check, "insecure"),
         };
+        if let Some(key) = &tls.key {
+            exposed::check_key(check, section.place, key);
+        }
         let files: Vec<&PathBuf> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
         if check.options.environment
             && !files.is_empty()

@@ -1,7 +1,10 @@
 //! What is empty or whole in disguise: nothing of it opens a door.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::{EXAMPLE, findings};
 use crate::config::scalar::Network;
+use crate::config::{CheckOptions, load};
 
 /// A value that names nothing is an error: it must not be taken for everything.
 #[test]
@@ -47,4 +50,82 @@ fn the_whole_internet_in_pieces_is_the_whole_internet() {
     check(&["::/1", "8000::/1"], true);
     check(&["::/1", "0.0.0.0/1"], false);
     check(&["10.0.0.0/8", "192.168.0.0/16", "2001:db8::/32"], false);
+}
+
+/// A key of return addresses is replaced without making strangers of those who still answer.
+#[test]
+fn a_short_key_of_return_addresses_is_warned_of_and_a_list_is_taken() {
+    let bounces = "bounces: { via: relay, from: \"postmaster@gw.example.net\" }";
+    assert!(EXAMPLE.contains(bounces));
+    let check = |keys: &str, expect: usize| {
+        let text =
+            EXAMPLE.replace(bounces, &bounces.replace(" }", &format!(", secret: {keys} }}")));
+        let found = findings(&text);
+        let short = found.iter().filter(|line| line.contains("fewer than 32 octets")).count();
+        assert_eq!(short, expect, "{found:#?}");
+    };
+    let long = "0123456789abcdef0123456789abcdef";
+    check(long, 0);
+    check(&format!("[{long}, x{long}]"), 0);
+    check("short", 1);
+    check(&format!("[{long}, short]"), 1);
+}
+
+#[test]
+fn passwords_in_the_clear_on_public_addresses_are_warned_of() {
+    #[track_caller]
+    fn check(listener: &str, account: &str, expect: Option<&str>) {
+        let text = format!(
+            "listeners: {{ in: {listener} }}\naccounts: {{ shop: {account} }}\n\
+             bounces: {{ via: relay, from: a@b.test }}\n\
+             connectors: {{ relay: {{ smtp: {{ host: 127.0.0.1, tls: none }} }} }}\n\
+             routes: [{{ name: all, to: relay }}]\n"
+        );
+        let found = findings(&text);
+        let warned = found.iter().find(|line| line.contains("without TLS on"));
+        match expect {
+            Some(part) => assert!(warned.is_some_and(|line| line.contains(part)), "{found:#?}"),
+            None => assert_eq!(warned, None, "{listener}"),
+        }
+    }
+    let smpp = "{ smpp: { system_id: shop, password: x } }";
+    let bound = "{ smpp: { system_id: shop, password: x, allow: 198.51.100.7 } }";
+    let smtp = "{ smtp: { username: shop, password: x } }";
+    let of = |bind: &str, more: &str| format!("{{ smpp: {{ bind: '{bind}'{more} }} }}");
+    check(&of("0.0.0.0:2775", ""), smpp, Some("the password of shop without TLS on 0.0.0.0:2775"));
+    check(&of("[::]:2775", ""), smpp, Some("on [::]:2775"));
+    check(&of("203.0.113.1:2775", ""), smpp, Some("on 203.0.113.1:2775"));
+    check(&of("0.0.0.0:2775", ""), bound, None);
+    check(&of("0.0.0.0:2775", ""), smtp, None);
+    for inside in ["127.0.0.1:2775", "10.1.2.3:2775", "[fd00::1]:2775", "[::ffff:10.0.0.1]:2775"] {
+        check(&of(inside, ""), smpp, None);
+    }
+    let of = |bind: &str, more: &str| {
+        format!("{{ smtp: {{ bind: '{bind}', hostname: h.test{more} }} }}")
+    };
+    check(
+        &of("0.0.0.0:25", ", auth_without_tls: true"),
+        smtp,
+        Some("listeners.in takes passwords"),
+    );
+    check(&of("0.0.0.0:25", ""), smtp, None);
+    check(&of("0.0.0.0:25", ", auth_without_tls: true"), smpp, None);
+    check(&of("192.168.1.1:25", ", auth_without_tls: true"), smtp, None);
+}
+
+#[test]
+fn what_others_may_change_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (main, secret) = (folder.path().join("wirepost.yaml"), folder.path().join("secret"));
+    let text = EXAMPLE.replace("{ env: SHOP_PASSWORD }", "{ file: secret }");
+    std::fs::write(&main, text).unwrap();
+    std::fs::write(&secret, "x").unwrap();
+    let warned = |mode: u32| {
+        for file in [&main, &secret] {
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let found = load(&main, CheckOptions { environment: true }).findings;
+        found.iter().filter(|it| it.message.contains("can change")).count()
+    };
+    assert_eq!((warned(0o600), warned(0o664), warned(0o666)), (0, 0, 2));
 }
