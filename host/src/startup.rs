@@ -1,10 +1,13 @@
 //! What to start with: the configuration on disk, or the last good one if that is broken.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::StartError;
-use crate::config::{self, CheckOptions, Config, Finding, Loaded, Severity, SourceFile};
+use crate::config::{
+    self, CheckOptions, Config, Finding, Loaded, Severity, SourceFile, SpoolPlace,
+};
 use crate::last_good::{Kept, LastGood};
 use crate::platform::tasks::Tasks;
 use crate::plugins::Before;
@@ -58,8 +61,9 @@ impl Startup {
         let Loaded { config, findings, sources, .. } =
             config::load(main, CheckOptions { environment: true });
         if let Some(config) = config {
-            let last_good = LastGood::of(main, &config.spool.place);
             let mut warnings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            warnings.extend(close_folders(&config)?);
+            let last_good = LastGood::of(main, &config.spool.place);
             let kept = match last_good.read() {
                 Ok(kept) => kept.filter(|_kept| !options.strict),
                 Err(error) => {
@@ -106,6 +110,7 @@ impl Startup {
         let Loaded { config, findings, sources, .. } =
             config::load_kept(main, sources, CheckOptions { environment: true });
         let Some(config) = config else { return Err(unusable(why, &in_short(&findings))) };
+        let warnings = close_folders(&config)?;
         let why = format!("{why}; that of {} runs instead", kept.at());
         Ok(Self {
             config: Arc::new(config),
@@ -114,7 +119,7 @@ impl Startup {
             kept: Some(kept),
             last_good,
             main: main.to_path_buf(),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
@@ -133,6 +138,44 @@ impl Startup {
             tracing::error!(event = "config.stale", "the configuration on disk is not used: {why}");
         }
     }
+}
+
+/// What the spool and the journal hold is for their owner only: messages, keys, last good bytes and
+/// machine code. A folder that was there already and that others may read is closed; one that others may
+/// write may hold what is not ours, so nothing in it is believed.
+///
+/// # Errors
+/// Others may write it, or its mode cannot be changed.
+fn close_folders(config: &Config) -> Result<Vec<String>, StartError> {
+    let spool = match &config.spool.place {
+        SpoolPlace::Disk(path) => Some(path),
+        SpoolPlace::Memory => None,
+    };
+    let mut closed = Vec::new();
+    for folder in [spool, config.journal.as_ref().map(|journal| &journal.path)] {
+        let Some(folder) = folder else { continue };
+        // What is not there yet is made with the right mode.
+        let Ok(metadata) = std::fs::metadata(folder) else { continue };
+        let mode = metadata.mode() & 0o7777;
+        let shown = folder.display();
+        if mode & 0o022 != 0 {
+            let why = format!(
+                "others may write it (mode {mode:04o}), so what is in it may not be ours; look, then chmod 0700 {shown}"
+            );
+            return Err(StartError::Folder { folder: folder.clone(), why });
+        }
+        if mode & 0o055 == 0 {
+            continue;
+        }
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(
+            |error| {
+                let why = format!("others may read it (mode {mode:04o}), and that cannot be changed: {error}; chmod 0700 {shown}");
+                StartError::Folder { folder: folder.clone(), why }
+            },
+        )?;
+        closed.push(format!("others could read {shown} (mode {mode:04o}); it has mode 0700 now"));
+    }
+    Ok(closed)
 }
 
 /// The first errors, without their snippets.

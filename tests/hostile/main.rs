@@ -19,4 +19,5 @@ mod compile;
 mod cache;
 mod receipts;
 mod addresses;
+mod private;
 mod guessing;

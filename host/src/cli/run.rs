@@ -44,9 +44,10 @@ fn failed(error: &StartError) -> ExitCode {
     }
     complain(&format!("wirepost: {error}"));
     ExitCode::from(match error {
-        StartError::Config(_) | StartError::Plugins(_) | StartError::NothingGood { .. } => {
-            EX_CONFIG
-        }
+        StartError::Config(_)
+        | StartError::Plugins(_)
+        | StartError::NothingGood { .. }
+        | StartError::Folder { .. } => EX_CONFIG,
         StartError::Disk(_) | StartError::Spool(_) => EX_IOERR,
         StartError::Socket { .. } | StartError::Other(_) => EX_UNAVAILABLE,
     })
