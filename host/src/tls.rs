@@ -11,8 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use crate::config::{ClientTls, ServerTls};
-use crate::platform::file;
+use crate::config::{ClientTls, PemFile, ServerTls};
 
 /// Where systems keep the authorities that they trust; the first that is there counts.
 const SYSTEM_AUTHORITIES: &[&str] = &[
@@ -21,10 +20,6 @@ const SYSTEM_AUTHORITIES: &[&str] = &[
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// The largest file of certificates or keys that is read, in octets; those of systems have less than 1
-/// MiB.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// TLS files that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +103,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(file)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
     let certificates = certificates.map_err(|error| problem(file, error))?;
     if certificates.is_empty() {
         return Err(problem(file, "there is no certificate in it"));
@@ -118,15 +112,15 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(certificates)
 }
 
-fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn key(file: &PemFile) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| problem(file, error))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    file::read(file, FILE_BYTES_MAX).map_err(|error| problem(file, error))
+fn read(file: &PemFile) -> Result<Arc<[u8]>, TlsError> {
+    file.octets().map_err(|error| problem(file, error))
 }
 
-fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+fn authorities(file: &PemFile) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(certificates(file)?);
     if added == 0 {
@@ -137,11 +131,11 @@ fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
 
 fn system_authorities() -> Result<RootCertStore, TlsError> {
     let found = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
-    authorities(found.ok_or(TlsError::NoAuthorities)?)
+    authorities(&found.ok_or(TlsError::NoAuthorities)?.to_path_buf().into())
 }
 
-fn problem(file: &Path, problem: impl std::fmt::Display) -> TlsError {
-    TlsError::File { file: file.display().to_string(), problem: problem.to_string() }
+fn problem(file: &PemFile, problem: impl std::fmt::Display) -> TlsError {
+    TlsError::File { file: file.path().display().to_string(), problem: problem.to_string() }
 }
 
 /// Takes any certificate: encryption without knowing to whom.
@@ -188,7 +182,6 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -218,11 +211,11 @@ mod tests {
             Self { folder }
         }
 
-        fn path(&self, name: &str) -> PathBuf {
-            self.folder.path().join(name)
+        fn path(&self, name: &str) -> PemFile {
+            self.folder.path().join(name).into()
         }
 
-        fn server(&self, client_ca: Option<PathBuf>) -> ServerTls {
+        fn server(&self, client_ca: Option<PemFile>) -> ServerTls {
             let (cert, key) = (self.path("cert"), self.path("key"));
             ServerTls { cert, key, client_ca, mode: TlsMode::Implicit, required: true }
         }

@@ -20,4 +20,5 @@ mod cache;
 mod receipts;
 mod addresses;
 mod private;
+mod certificates;
 mod guessing;

@@ -1,13 +1,13 @@
 //! `listeners`: where connections are accepted, and what a peer may do there.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Kindred};
 use super::exposed;
 use super::keys::{DAY, GIB, HOUR, KIB, Key, Kind, MIB, SECOND, Schema, key};
+use super::pem::PemFile;
 use super::scalar::{Name, Network};
 use super::section::Section;
 use super::server::{Node, hostname};
@@ -151,11 +151,11 @@ pub enum SmppVersion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTls {
     /// The certificate chain, PEM.
-    pub cert: PathBuf,
+    pub cert: PemFile,
     /// The private key, PEM.
-    pub key: PathBuf,
+    pub key: PemFile,
     /// Authorities whose client certificates are demanded.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<PemFile>,
     /// When the connection becomes encrypted.
     pub mode: TlsMode,
     /// Nothing but greeting, EHLO and STARTTLS works before encryption.
@@ -477,14 +477,14 @@ impl ServerTls {
                 .error(section.place, format!("{path}: SMPP has no STARTTLS; its TLS is implicit"));
         }
         let required = section.flag(check, "required");
-        let client_ca = section.opt_file(check, "client_ca");
-        let cert = section.opt_file(check, "cert")?;
-        let key = section.opt_file(check, "key")?;
-        exposed::check_key(check, section.place, &key);
+        let client_ca = section.opt_pem(check, "client_ca");
+        let cert = section.opt_pem(check, "cert")?;
+        let key = section.opt_pem(check, "key")?;
+        exposed::check_key(check, section.place, key.path());
         let tls = Self { cert, key, client_ca, mode, required };
         let files = [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()];
         if check.options.environment
-            && files.into_iter().flatten().all(|file| file.is_file())
+            && files.into_iter().flatten().all(|file| file.path().is_file())
             && let Err(problem) = crate::tls::server(&tls)
         {
             check.error(section.place, format!("{}: {problem}", section.path));

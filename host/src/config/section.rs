@@ -13,6 +13,7 @@ use super::address_template::AddressTemplate;
 use super::check::{Check, Kindred};
 use super::finding::did_you_mean;
 use super::keys::{Key, Kind, Schema};
+use super::pem::PemFile;
 use super::scalar::{
     Name, Network, Rate, Secret, parse_duration, parse_rate, parse_size, spell_duration, spell_size,
 };
@@ -312,6 +313,12 @@ impl<'n> Section<'n> {
         }
         check.files.push(path.clone());
         Some(path)
+    }
+
+    /// A file of certificates or a key that must be there, if the key is.
+    pub(super) fn opt_pem(&self, check: &mut Check, name: &str) -> Option<PemFile> {
+        let path = self.opt_file(check, name)?;
+        Some(if check.options.environment { PemFile::read(path) } else { path.into() })
     }
 
     /// A template in which the places of the table may stand.

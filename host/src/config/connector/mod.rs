@@ -2,7 +2,6 @@
 
 use crate::config::join::Join;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use smpp::receipt::IdRelation;
 
 use super::account::BindType;
 use super::listener::SmppVersion;
+use super::pem::PemFile;
 use super::retry::Retry;
 use super::scalar::{Name, Rate, Secret};
 
@@ -205,11 +205,11 @@ pub enum OnUnknownOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientTls {
     /// Authorities, PEM; `None` is the system's.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<PemFile>,
     /// Our certificate chain, PEM, where the peer wants one.
-    pub cert: Option<PathBuf>,
+    pub cert: Option<PemFile>,
     /// Its private key, PEM.
-    pub key: Option<PathBuf>,
+    pub key: Option<PemFile>,
     /// The name in the peer's certificate; `None` is the host.
     pub server_name: Option<Arc<str>>,
     /// Any certificate is accepted.

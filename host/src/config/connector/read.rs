@@ -1,7 +1,6 @@
 //! The keys of `connectors`, and how they are read.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use message::text::Alphabet;
@@ -17,6 +16,7 @@ use crate::config::exposed;
 use crate::config::join::{self, JOINS};
 use crate::config::keys::{HOUR, Key, Kind, MINUTE, SECOND, Schema, key};
 use crate::config::listener::VERSIONS;
+use crate::config::pem::PemFile;
 use crate::config::retry::{self, Retry};
 use crate::config::scalar::Secret;
 use crate::config::section::{Section, find_word, parse_int};
@@ -407,19 +407,19 @@ impl Reconnect {
 impl ClientTls {
     pub(in crate::config) fn read(check: &mut Check, section: &Section<'_>) -> Self {
         let tls = Self {
-            ca: section.opt_file(check, "ca"),
-            cert: section.opt_file(check, "cert"),
-            key: section.opt_file(check, "key"),
+            ca: section.opt_pem(check, "ca"),
+            cert: section.opt_pem(check, "cert"),
+            key: section.opt_pem(check, "key"),
             server_name: section.opt_text(check, "server_name"),
             insecure: section.flag(check, "insecure"),
         };
         if let Some(key) = &tls.key {
-            exposed::check_key(check, section.place, key);
+            exposed::check_key(check, section.place, key.path());
         }
-        let files: Vec<&PathBuf> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
+        let files: Vec<&PemFile> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
         if check.options.environment
             && !files.is_empty()
-            && files.iter().all(|file| file.is_file())
+            && files.iter().all(|file| file.path().is_file())
             && let Err(problem) = crate::tls::client(&tls, tls.ca.is_some())
         {
             check.error(section.place, format!("{}: {problem}", section.path));

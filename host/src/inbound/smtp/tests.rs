@@ -210,7 +210,13 @@ async fn tls_by_starttls_and_from_the_first_octet() {
         let folder = tempfile::tempdir().unwrap();
         let app = start(&folder, &format!("tls: {{ {FILES}, mode: {mode} }}")).await;
         let ca = Some(folder.path().join("cert.pem"));
-        let files = ClientTls { ca, cert: None, key: None, server_name: None, insecure: false };
+        let files = ClientTls {
+            ca: ca.map(Into::into),
+            cert: None,
+            key: None,
+            server_name: None,
+            insecure: false,
+        };
         let setup = TlsSetup {
             config: tls::client(&files, true).unwrap(),
             name: tls::server_name(&files, "localhost").unwrap(),

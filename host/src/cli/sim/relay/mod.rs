@@ -200,7 +200,7 @@ pub async fn serve(
 fn acceptor(args: &RelayArgs) -> anyhow::Result<Option<TlsAcceptor>> {
     let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
     let mode = if args.tls_implicit { TlsMode::Implicit } else { TlsMode::Starttls };
-    let (cert, key) = (cert.clone(), key.clone());
+    let (cert, key) = (cert.clone().into(), key.clone().into());
     let files = ServerTls { cert, key, client_ca: None, mode, required: false };
     Ok(Some(TlsAcceptor::from(tls::server(&files)?)))
 }

@@ -68,7 +68,13 @@ impl Server {
 
     fn tls(&self, implicit: bool, verify: bool, authority: bool) -> TlsSetup {
         let ca = authority.then(|| self.authority.path().to_owned());
-        let files = ClientTls { ca, cert: None, key: None, server_name: None, insecure: false };
+        let files = ClientTls {
+            ca: ca.map(Into::into),
+            cert: None,
+            key: None,
+            server_name: None,
+            insecure: false,
+        };
         TlsSetup {
             config: tls::client(&files, verify).unwrap(),
             name: tls::server_name(&files, "localhost").unwrap(),
