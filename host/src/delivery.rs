@@ -295,6 +295,9 @@ pub enum Defer {
     Connector,
     /// May mean anything: a few tries, then failed.
     Limited,
+    /// The connection ended within the transaction of this message: its fault, until another message
+    /// fares the same.
+    Session,
 }
 
 /// Why: in the words of the peer, or ours if there were none.

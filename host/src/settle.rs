@@ -141,7 +141,7 @@ fn defer(
         Defer::Limited if delivery.attempts + 1 >= LIMITED_ATTEMPTS_MAX => {
             return fail(delivery, cause);
         }
-        Defer::Limited | Defer::Temporary => {}
+        Defer::Limited | Defer::Temporary | Defer::Session => {}
     }
     delivery.attempts = delivery.attempts.saturating_add(1);
     // Each usable target once per round, then wait.

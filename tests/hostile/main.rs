@@ -20,5 +20,6 @@ mod cache;
 mod receipts;
 mod addresses;
 mod private;
+mod poison;
 mod certificates;
 mod guessing;

@@ -10,6 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::wait::until;
 
+/// In the place of an answer: the connection ends without one.
+pub const CLOSE: &str = "";
+
 /// One transaction that was answered 250.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
@@ -101,7 +104,7 @@ impl Relay {
         self.state.offers_dsn.store(true, Ordering::Relaxed);
     }
 
-    /// Answers `reply` to the next `times` recipients that contain `part`.
+    /// Answers `reply` to the next `times` recipients that contain `part`; [`CLOSE`] ends the connection.
     pub fn refuse(&self, part: &str, reply: &str, times: usize) {
         let refusal = Refusal { part: part.to_owned(), reply: reply.to_owned(), times };
         self.state.refusals.lock().unwrap().push(refusal);
@@ -171,6 +174,7 @@ async fn talk(state: &State, socket: TcpStream) -> std::io::Result<()> {
                 "250 2.1.0 ok".to_owned()
             }
             "RCPT" => match state.refusal(&path(line)) {
+                Some(refusal) if refusal == CLOSE => return Ok(()),
                 Some(refusal) => refusal,
                 None => {
                     recipients.push(path(line));

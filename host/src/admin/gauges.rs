@@ -41,7 +41,7 @@ impl Gauges {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let now = self.router.clock.now();
         let families: [(&str, &str, Read<'_>); 9] = [
-            ("target_up", "1 if deliveries can go out now", &|t| u64::from(t.is_up())),
+            ("target_up", "1 if deliveries can go out now", &|t| u64::from(t.is_well())),
             ("queue_deliveries", "Deliveries that wait or are in flight", &|t| count(t.counts().0)),
             ("queue_scheduled", "Deliveries that wait for their time", &|t| count(t.counts().1)),
             ("queue_in_flight", "Deliveries that are being tried", &|t| count(t.counts().2)),

@@ -145,7 +145,7 @@ fn reasons(router: &Router, target: &Target) -> Option<Reasons> {
     }
     Some(Reasons {
         target: Arc::clone(&target.name),
-        up: target.is_up(),
+        up: target.is_well(),
         stopped: target.stopped().map(StopKind::word),
         count: reasons.iter().map(|reason| reason.count).sum(),
         oldest: target.oldest().map(|id| id.time().to_string()),

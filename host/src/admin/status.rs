@@ -218,7 +218,7 @@ fn of_target(shared: &Shared, config: &Config, target: &Target) -> TargetStatus 
     TargetStatus {
         name: Arc::clone(&target.name),
         kind,
-        up: target.is_up(),
+        up: target.is_well(),
         since: (changed != Timestamp::default()).then(|| changed.to_string()),
         stopped: target
             .stop()

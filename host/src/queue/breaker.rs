@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use message::Timestamp;
+use message::{MessageId, Timestamp};
 
 /// First wait after a failure of the target itself.
 pub const WAIT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// First pause after a throttling answer; it doubles up to [`THROTTLE_PAUSE_MAX`] until one is taken.
+pub(super) const THROTTLE_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// Longest pause after throttling answers.
+pub(super) const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Closed: everything goes. Open: nothing goes until a time. Then a single probe decides.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +20,8 @@ pub struct Breaker {
     failures: u32,
     open_until: Option<Timestamp>,
     probing: bool,
+    /// The body at which the connection ended last; none since the target answered.
+    suspect: Option<MessageId>,
 }
 
 impl Breaker {
@@ -54,6 +61,7 @@ impl Breaker {
         self.failures = 0;
         self.open_until = None;
         self.probing = false;
+        self.suspect = None;
     }
 
     /// Somebody says that it is worth a probe now.
@@ -69,6 +77,19 @@ impl Breaker {
             let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
             *until = Timestamp::from_ms(until.as_ms().saturating_sub(by_ms));
         }
+    }
+
+    /// The target took the connection, and ended it within the transaction of a message with this body.
+    /// One message may be what it cannot stand; at two that follow each other it is on probation. The
+    /// next message is the probe then, and the wait does not grow.
+    pub fn suspect(&mut self, now: Timestamp, body: MessageId) {
+        let is_another = self.suspect.replace(body).is_some_and(|before| before != body);
+        let is_waiting = self.open_until.is_some_and(|until| now < until);
+        if is_waiting || !(is_another || self.is_half_open()) {
+            return;
+        }
+        self.open_until = Some(now.after(WAIT_MIN));
+        self.probing = false;
     }
 
     /// The target cannot be used.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use message::{MessageId, Timestamp};
 
 use crate::delivery::{Delivery, Queued};
-use breaker::Breaker;
+use breaker::{Breaker, THROTTLE_PAUSE_MAX, THROTTLE_PAUSE_MIN};
 use lanes::{Account, Lanes};
 use loaded::{Loaded, Room};
 use names::{Names, ONE_WAY, Reasons, UNTRIED, Ways};
@@ -25,10 +25,6 @@ use rate::TokenBucket;
 
 pub use names::Reason;
 
-/// First pause after a throttling answer; it doubles up to [`THROTTLE_PAUSE_MAX`] until one is taken.
-pub const THROTTLE_PAUSE_MIN: Duration = Duration::from_millis(200);
-/// Longest pause after throttling answers.
-pub const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Content is not kept in memory for what waits longer than this.
 const LOADED_AHEAD: Duration = Duration::from_secs(10);
 /// Deliveries that become ready in one call; the rest follows with the next.
@@ -308,6 +304,17 @@ impl Queue {
     /// The target cannot be used now.
     pub fn broke(&mut self, now: Timestamp) {
         self.breaker.fail(now);
+    }
+
+    /// The connection ended within the transaction of a message.
+    pub fn suspect(&mut self, now: Timestamp, body: MessageId) {
+        self.breaker.suspect(now, body);
+    }
+
+    /// Whether the target showed that it cannot be used, and has not answered since.
+    #[must_use]
+    pub const fn is_on_probation(&self) -> bool {
+        self.breaker.is_half_open()
     }
 
     /// The answer to an attempt was lost: that says something only while the target is on probation.

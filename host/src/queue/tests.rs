@@ -178,6 +178,43 @@ fn a_broken_target_gets_one_probe() {
 }
 
 #[test]
+fn a_message_at_which_the_connection_ends_is_not_the_targets_fault() {
+    let mut queue = queue();
+    for id in 1..=9 {
+        queue.push(queued(id, id, 0), t(0));
+    }
+    let tried = |queue: &mut Queue, now: u64, expect: &[u64]| {
+        let taken = queue.take(t(now), 1);
+        assert_eq!(ids(&taken), expect, "at {now}");
+        loaded(taken)
+    };
+    let later = |queue: &mut Queue, mut tried: Vec<Box<Queued>>, now: u64| {
+        let mut queued = tried.remove(0);
+        queued.delivery.due = t(now + 30_000);
+        queue.reschedule(queued, t(now));
+    };
+    // One message, twice: nobody else waits.
+    for now in [0, 1] {
+        let poison = tried(&mut queue, now, &[1 + now]);
+        queue.suspect(t(now), MessageId::from_u64(1));
+        assert!(!queue.is_on_probation());
+        later(&mut queue, poison, now);
+    }
+    // Another one: the next is the probe, and the wait does not grow.
+    for (now, id) in [(2, 3), (1_002, 4), (2_002, 5), (3_002, 6)] {
+        let poison = tried(&mut queue, now, &[id]);
+        queue.suspect(t(now), MessageId::from_u64(id));
+        assert!(queue.is_on_probation());
+        later(&mut queue, poison, now);
+        assert!(queue.take(t(now + 999), 5).is_empty());
+    }
+    tried(&mut queue, 4_002, &[7]);
+    queue.succeeded();
+    assert!(!queue.is_on_probation());
+    tried(&mut queue, 4_003, &[8]);
+}
+
+#[test]
 fn more_than_memory_holds_is_read_again_later() {
     let mut queue = queue();
     let count = u64::try_from(LOADED_MAX).unwrap() + 5;

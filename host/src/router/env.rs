@@ -122,7 +122,7 @@ impl HostEnv for Env {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people and plugins")]
         let per_second = delivered as f64 / seconds;
         Some(TargetState {
-            up: target.is_up(),
+            up: target.is_well(),
             queued: u64::try_from(queued).unwrap_or(u64::MAX),
             per_second,
         })

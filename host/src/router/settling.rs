@@ -74,7 +74,7 @@ impl Router {
         let generation = self.generation();
         let mut settling = Settling::new(self, &generation, target);
         for (queued, attempt) in results {
-            settling.note(&attempt);
+            settling.note(&queued, &attempt);
             settling.one(queued, attempt);
         }
         settling.conclude().await;
@@ -159,12 +159,13 @@ impl<'a> Settling<'a> {
     }
 
     /// What an attempt says about the target itself.
-    fn note(&self, attempt: &Attempt) {
+    fn note(&self, queued: &Queued, attempt: &Attempt) {
         match attempt {
             Attempt::Delivered { .. } | Attempt::Failed { .. } => self.target.note_success(),
             Attempt::Deferred { class, .. } => match class {
                 Defer::Throttled => self.target.note_throttled(self.now),
                 Defer::Connector => self.target.note_broken(self.now),
+                Defer::Session => self.target.note_suspect(self.now, queued.delivery.body),
                 Defer::Temporary | Defer::Limited => self.target.note_success(),
             },
             Attempt::Unknown { .. } => self.target.note_unanswered(self.now),

@@ -277,6 +277,11 @@ impl Target {
         self.lock().broke(now);
     }
 
+    /// The connection ended within the transaction of a message with this body.
+    pub fn note_suspect(&self, now: Timestamp, body: MessageId) {
+        self.lock().suspect(now, body);
+    }
+
     /// The answer to an attempt was lost.
     pub fn note_unanswered(&self, now: Timestamp) {
         self.lock().unanswered(now);
@@ -379,6 +384,12 @@ impl Target {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection is there, and nothing has shown that it cannot be used.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.is_up() && !self.lock().is_on_probation()
     }
 
     /// Whether new deliveries should go here: a connection is there and no operator stopped it.

@@ -139,7 +139,8 @@ fn attempt_of(outcome: &RecipientOutcome, dsn_relayed: bool, peer: &Arc<str>) ->
         Verdict::Unknown => Attempt::Unknown { cause },
         Verdict::Deferred => {
             let connection_lost = (*local && *stage != Stage::Offer) || reply.code == 421;
-            let class = if connection_lost { Defer::Connector } else { Defer::Temporary };
+            // The peer had greeted us: what it could not stand may be this message.
+            let class = if connection_lost { Defer::Session } else { Defer::Temporary };
             Attempt::Deferred { cause, class }
         }
     }
@@ -298,8 +299,8 @@ mod tests {
         };
         let deferred = Verdict::Deferred;
         assert_eq!(class(check(deferred, Stage::Rcpt, 451, false)), Defer::Temporary);
-        assert_eq!(class(check(deferred, Stage::Rcpt, 421, false)), Defer::Connector);
-        assert_eq!(class(check(deferred, Stage::Data, 451, true)), Defer::Connector);
+        assert_eq!(class(check(deferred, Stage::Rcpt, 421, false)), Defer::Session);
+        assert_eq!(class(check(deferred, Stage::Data, 451, true)), Defer::Session);
         let unknown = check(Verdict::Unknown, Stage::Body, 451, true);
         assert!(
             matches!(unknown, Attempt::Unknown { cause } if cause.code == 0 && &*cause.text == "a b")
