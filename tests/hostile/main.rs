@@ -23,3 +23,4 @@ mod private;
 mod poison;
 mod certificates;
 mod guessing;
+mod strangers;

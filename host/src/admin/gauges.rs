@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::figures;
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
+use crate::inbound::gate::Crowd;
 use crate::platform::memory::resident_bytes;
 use crate::plugin::Figures;
 use crate::router::{Router, Watermark};
@@ -29,6 +30,7 @@ pub(super) struct Gauges {
 
 type Read<'a> = &'a dyn Fn(&Target) -> u64;
 type Count = fn(&Figures) -> u64;
+type OfCrowd = fn(&Crowd) -> u64;
 
 impl Gauges {
     pub(super) const fn new(router: Arc<Router>) -> Self {
@@ -148,6 +150,27 @@ impl Gauges {
         Ok(())
     }
 
+    fn of_doors(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let crowds = self.router.gates.crowds();
+        let families: [(&str, &str, OfCrowd); 3] = [
+            ("door_connections", "Connections, by listener", |crowd| crowd.connections.into()),
+            ("door_strangers", "Connections of strangers, by listener", |crowd| {
+                crowd.strangers.into()
+            }),
+            ("door_crowded", "1 while places run out, by listener", |crowd| {
+                crowd.is_crowded.into()
+            }),
+        ];
+        for (name, help, read) in families {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (door, crowd) in &crowds {
+                let labels = [("name", &**door)];
+                ConstGauge::new(read(crowd)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn of_plugins(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let generation = self.router.generation();
         let counted: Vec<_> =
@@ -228,6 +251,7 @@ impl Collector for Gauges {
         self.of_targets(&mut encoder)?;
         self.of_spool(&mut encoder)?;
         self.of_health(&mut encoder)?;
+        self.of_doors(&mut encoder)?;
         self.of_plugins(&mut encoder)?;
         figures::encode(&self.router.generation().plugins, &mut encoder)?;
         self.of_process(&mut encoder)

@@ -9,6 +9,7 @@ mod operator;
 mod events;
 mod failure;
 mod watch;
+mod http;
 mod gauges;
 mod figures;
 #[cfg(test)]
@@ -69,8 +70,10 @@ pub async fn start(
     let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(event = "admin.listening", socket = %socket.display(), http = ?address);
     if let Some(http) = http {
-        let serving = axum::serve(http, watch::routes(shared.clone()));
-        serve(router, "admin http", serving.into_future(), None);
+        router.tasks.spawn(
+            "admin http",
+            http::run(Arc::clone(router), http, watch::routes(shared.clone())),
+        );
     }
     let routes = control::routes(shared).into_make_service_with_connect_info::<Operator>();
     let serving = axum::serve(control, routes).into_future();

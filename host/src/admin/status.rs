@@ -9,7 +9,7 @@ use message::Timestamp;
 use serde::Serialize;
 
 use super::Shared;
-use crate::config::{Config, ConnectorKind, ListenerKind};
+use crate::config::{Config, ConnectorKind, Listener, ListenerKind};
 use crate::delivery::{DECIDER, STATE_HELD, STATE_SCHEDULED, STATE_UNDECIDED};
 use crate::generation::Generation;
 use crate::platform::memory::resident_bytes;
@@ -63,6 +63,9 @@ struct ListenerStatus {
     name: Arc<str>,
     protocol: &'static str,
     addresses: Vec<SocketAddr>,
+    connections: u32,
+    /// Whether places run out, and connections before a login get seconds.
+    crowded: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,18 +141,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         expiry_paused: router.is_expiry_paused(),
         accepting: not_accepting.is_none(),
         not_accepting_because: not_accepting,
-        listeners: config
-            .listeners
-            .values()
-            .map(|listener| ListenerStatus {
-                name: Arc::clone(&listener.name),
-                protocol: match &listener.kind {
-                    ListenerKind::Smtp(_) => "smtp",
-                    ListenerKind::Smpp(_) => "smpp",
-                },
-                addresses: shared.addresses.get(&listener.name).cloned().unwrap_or_default(),
-            })
-            .collect(),
+        listeners: listeners(shared, config),
         targets,
         plugins: shared.reload.plugins(),
         plugin_compiling: shared.reload.compiling(),
@@ -169,6 +161,24 @@ pub(super) fn status(shared: &Shared) -> Status {
         memory_bytes: resident_bytes(),
         reload: shared.reload.last(),
     }
+}
+
+fn listeners(shared: &Shared, config: &Config) -> Vec<ListenerStatus> {
+    let crowds: BTreeMap<_, _> = shared.router.gates.crowds().into_iter().collect();
+    let of = |listener: &Arc<Listener>| {
+        let crowd = crowds.get(&listener.name);
+        ListenerStatus {
+            name: Arc::clone(&listener.name),
+            protocol: match &listener.kind {
+                ListenerKind::Smtp(_) => "smtp",
+                ListenerKind::Smpp(_) => "smpp",
+            },
+            addresses: shared.addresses.get(&listener.name).cloned().unwrap_or_default(),
+            connections: crowd.map_or(0, |crowd| crowd.connections),
+            crowded: crowd.is_some_and(|crowd| crowd.is_crowded),
+        }
+    };
+    config.listeners.values().map(of).collect()
 }
 
 /// What the breakers of the plugins let wait.

@@ -41,8 +41,15 @@ fn for_people(status: &Value) -> String {
     if let Some(reload) = status.get("reload").filter(|reload| !reload.is_null()) {
         text.push_str(&super::reload::describe(reload));
     }
-    let listeners = rows(status, "listeners", &["name", "protocol", "addresses"]);
-    text.push_str(&section(&["listener", "protocol", "addresses"], &listeners));
+    let columns = ["name", "protocol", "addresses", "connections", "crowded"];
+    let mut listeners = rows(status, "listeners", &columns);
+    for row in &mut listeners {
+        if let Some(crowded) = row.get_mut(4) {
+            *crowded = if crowded == "true" { "crowded".to_owned() } else { String::new() };
+        }
+    }
+    let head = ["listener", "protocol", "addresses", "connections", ""];
+    text.push_str(&section(&head, &listeners));
     let columns = [
         "name",
         "kind",

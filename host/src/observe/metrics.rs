@@ -49,6 +49,8 @@ pub struct Metrics {
     pub paused: ByName,
     /// Messages made by us: receipts and bounces, by target.
     pub born: ByName,
+    /// Connections for which there was no place, by door.
+    pub connections_refused: ByName,
     /// Logins with a wrong name or password, by door.
     pub logins_failed: ByName,
     /// Logins refused unseen, since too many had failed, by door.
@@ -69,7 +71,7 @@ impl Metrics {
 
     /// Registers all counters.
     pub fn register(&self, registry: &mut Registry) {
-        let families: [(&str, &str, &ByName); 17] = [
+        let families: [(&str, &str, &ByName); 18] = [
             ("accepted", "Messages taken, by door", &self.accepted),
             ("refused", "Messages refused, by door", &self.refused),
             ("undecided", "Messages taken before plugins decided, by door", &self.undecided),
@@ -84,6 +86,11 @@ impl Metrics {
             ("receipts_unmatched", "Receipts for unknown ids, by target", &self.receipts_unmatched),
             ("plugin_faults", "Faults of plugins, by plugin", &self.faults),
             ("plugin_paused", "Messages put off while a plugin is paused, by plugin", &self.paused),
+            (
+                "connections_refused",
+                "Connections without a place, by door",
+                &self.connections_refused,
+            ),
             ("logins_failed", "Logins with a wrong name or password, by door", &self.logins_failed),
             (
                 "logins_shut_out",

@@ -39,6 +39,7 @@ use spool::Spool;
 use crate::config::{Config, ConnectorKind};
 use crate::delivery::DECIDER;
 use crate::generation::Generation;
+use crate::inbound::gate::Gates;
 use crate::inbound::logins::Logins;
 use crate::inbound::smpp::Accounts;
 use crate::intake::DraftRoom;
@@ -88,6 +89,8 @@ pub struct Router {
     pub metrics: Metrics,
     /// Sessions and rates of accounts.
     pub accounts: Accounts,
+    /// Places for connections.
+    pub gates: Gates,
     /// Who guesses passwords.
     pub logins: Logins,
     /// Memory for mail that is coming in.
@@ -167,6 +170,7 @@ impl Router {
             journal,
             metrics,
             accounts: Accounts::default(),
+            gates: Gates::default(),
             logins: Logins::default(),
             drafts: Arc::default(),
             pressure: Pressure::default(),

@@ -41,6 +41,11 @@ impl Framer {
         Self { buffer: BytesMut::new(), pdu_octets_max: pdu_octets_max.max(HEADER_OCTETS) }
     }
 
+    /// Takes PDUs of this length from now on.
+    pub fn allow(&mut self, pdu_octets_max: usize) {
+        self.pdu_octets_max = pdu_octets_max.max(HEADER_OCTETS);
+    }
+
     /// Where a driver may read into directly; [`Framer::poll_frame`] then sees it.
     pub const fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer

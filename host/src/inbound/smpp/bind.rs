@@ -7,7 +7,7 @@ use smpp::Status;
 use smpp::pdu::{Bind, BindMode};
 use subtle::ConstantTimeEq;
 
-use super::Door;
+use super::door::Door;
 use crate::config::{Account, BindType, Config, SmppCredentials};
 
 /// What a bind says, compared with the accounts.

@@ -4,7 +4,6 @@
 //! into a draft and the router's answer into a reply.
 
 mod settings;
-mod gate;
 mod session;
 mod transaction;
 
@@ -12,10 +11,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gate::Pass;
 use crate::config::Listener;
 use crate::platform::net::{self, Stream};
 use crate::router::Router;
-use gate::Gate;
 use session::Conversation;
 use settings::Settings;
 
@@ -27,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The settings are read again from the current generation when it changes; sessions that are there
 /// keep the ones they began with, but every transaction pins the generation of its MAIL.
 pub async fn run(router: Arc<Router>, listener: Arc<Listener>, mut socket: net::Listener) {
-    let gate = Arc::new(Gate::default());
+    let gate = router.gates.of(&listener.name);
     let stopping = router.tasks.stopping().clone();
     let mut settings: Option<Arc<Settings>> = None;
     loop {
@@ -40,7 +39,8 @@ pub async fn run(router: Arc<Router>, listener: Arc<Listener>, mut socket: net::
             Ok((connection, peer)) => {
                 settings = Settings::of(&router.generation(), &listener.name, settings);
                 if let Some(settings) = &settings {
-                    begin(&router, settings, &gate, connection, peer);
+                    let pass = gate.enter(settings.limits());
+                    begin(&router, settings, pass, connection, peer);
                 }
             }
             Err(error) => {
@@ -54,12 +54,11 @@ pub async fn run(router: Arc<Router>, listener: Arc<Listener>, mut socket: net::
 fn begin(
     router: &Arc<Router>,
     settings: &Arc<Settings>,
-    gate: &Arc<Gate>,
+    pass: Option<Pass>,
     socket: Stream,
     peer: SocketAddr,
 ) {
-    let conversation =
-        Conversation::new(Arc::clone(router), Arc::clone(settings), Arc::clone(gate), peer);
+    let conversation = Conversation::new(Arc::clone(router), Arc::clone(settings), pass, peer);
     router.tasks.spawn("smtp.session", conversation.run(socket));
 }
 

@@ -1,5 +1,6 @@
 //! One connection of a peer that sends us mail.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use message::{MessageId, Origin, Protocol};
 use smtp::server::{CloseReason, Event, ServerSession};
 use smtp::{Credentials, MailParams, Mailbox, RcptParams, Reply, ReversePath};
 use subtle::ConstantTimeEq;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::Gate;
 use super::settings::Settings;
 use super::transaction::{self, Transaction};
 use crate::config::{Account, Config, ListenerKind, Network};
+use crate::inbound::gate::{Pass, SILENCE_CROWDED};
 use crate::inbound::logins::{Outcome as Login, Try};
 use crate::inbound::proxy;
 use crate::intake::{DraftBytes, Outcome};
@@ -24,8 +26,6 @@ use crate::platform::net::Stream;
 use crate::router::Router;
 use crate::wire::{Socket, Turn, Wire};
 
-/// How long a TLS handshake, or a PROXY header, may take.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the last words may take to reach the peer.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -49,7 +49,8 @@ const NO_TRANSACTION: Reply = Reply::new(451, (4, 3, 0), "the transaction is los
 pub(super) struct Conversation {
     router: Arc<Router>,
     settings: Arc<Settings>,
-    gate: Arc<Gate>,
+    /// Its place; none if there was none left.
+    pass: Option<Pass>,
     stopping: CancellationToken,
     /// Who we talk to; behind a proxy, whom it speaks for.
     peer: SocketAddr,
@@ -70,7 +71,7 @@ impl Conversation {
     pub(super) fn new(
         router: Arc<Router>,
         settings: Arc<Settings>,
-        gate: Arc<Gate>,
+        pass: Option<Pass>,
         peer: SocketAddr,
     ) -> Self {
         let origin = Arc::new(Origin {
@@ -88,7 +89,7 @@ impl Conversation {
         Self {
             router,
             settings,
-            gate,
+            pass,
             stopping,
             peer,
             origin,
@@ -101,23 +102,20 @@ impl Conversation {
 
     /// Talks until the connection ends.
     pub(super) async fn run(mut self, mut socket: Stream) {
-        if contains(&self.settings.listener.proxy_from, self.peer.ip()) {
-            match tokio::time::timeout(HANDSHAKE_WITHIN, proxy::read(&mut socket)).await {
-                Ok(Ok(behind)) => self.set_peer(behind.unwrap_or(self.peer)),
-                Ok(Err(error)) => return self.log_broken("PROXY header", &error),
-                Err(elapsed) => return self.log_broken("PROXY header", &elapsed),
-            }
+        if let Err(broken) = self.find_peer(&mut socket).await {
+            return self.log_broken("PROXY header", &broken);
         }
-        let listener = &self.settings.listener;
-        let (max, per_ip_max) = (listener.connections_max, listener.connections_per_ip_max);
-        let pass = self.gate.enter(self.peer.ip().to_canonical(), max, per_ip_max);
+        let (address, is_known) = (self.peer.ip(), self.settings.knows(self.peer.ip()));
+        self.pass = self.pass.take_if(|pass| pass.is_admitted(address, is_known));
         let now = self.router.clock.instant();
         let server = Arc::clone(&self.settings.server);
         let implicit = self.settings.is_tls_implicit();
         let mut session = ServerSession::new(server, now, implicit);
-        if pass.is_some() {
+        let is_admitted = self.pass.is_some();
+        if is_admitted {
             session.greet(now);
         } else {
+            Metrics::add(&self.router.metrics.connections_refused, &self.settings.name, 1);
             session.refuse(&TOO_MANY_CONNECTIONS);
         }
         tracing::info!(
@@ -125,8 +123,12 @@ impl Conversation {
             door = &*self.origin.door,
             peer = %self.peer,
             session = self.origin.session,
-            admitted = pass.is_some(),
+            admitted = is_admitted,
         );
+        if implicit && !is_admitted {
+            // What we could say would come before the handshake, and a handshake costs.
+            return;
+        }
         let reason = self.converse_over(socket, &mut session, implicit).await;
         let stats = session.stats();
         tracing::info!(
@@ -141,6 +143,17 @@ impl Conversation {
             refused = stats.messages_refused,
             bytes = stats.message_bytes,
         );
+    }
+
+    /// Behind a balancer, the peer is whom it speaks for. Without a place that is not asked.
+    async fn find_peer(&mut self, socket: &mut Stream) -> io::Result<()> {
+        if let Some(pass) = &self.pass
+            && contains(&self.settings.listener.proxy_from, self.peer.ip())
+        {
+            let header = timeout(pass.handshake_within(), proxy::read(socket)).await??;
+            self.set_peer(header.unwrap_or(self.peer));
+        }
+        Ok(())
     }
 
     /// In the clear, over TLS, or first the one and then the other.
@@ -160,7 +173,8 @@ impl Conversation {
             }
         };
         let Some(acceptor) = &self.settings.tls else { return CloseReason::Violation };
-        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(socket)).await;
+        let Some(pass) = &self.pass else { return CloseReason::Refused };
+        let handshake = timeout(pass.handshake_within(), acceptor.accept(socket)).await;
         let secured = match handshake {
             Ok(Ok(secured)) => secured,
             Ok(Err(error)) => {
@@ -191,6 +205,7 @@ impl Conversation {
     ) -> End {
         let mut stopping = false;
         let mut alarm = Alarm::default();
+        self.hurry(session);
         loop {
             let end = self.work_off(session).await;
             wire.push(session.output());
@@ -205,7 +220,7 @@ impl Conversation {
                 }
                 Some(closed) => {
                     // The peer may be gone already; nothing depends on its hearing this.
-                    drop(tokio::time::timeout(CLOSE_WITHIN, wire.close()).await);
+                    drop(timeout(CLOSE_WITHIN, wire.close()).await);
                     return closed;
                 }
                 None => {}
@@ -225,6 +240,10 @@ impl Conversation {
                     session.handle_shutdown();
                     continue;
                 }
+                () = crowded(self.pass.as_mut()) => {
+                    self.hurry(session);
+                    continue;
+                }
                 () = alarm.wait_until(deadline) => None,
                 turned = turn => Some(turned),
             };
@@ -236,6 +255,12 @@ impl Conversation {
                 None => session.handle_timeout(now),
             }
         }
+    }
+
+    /// Strangers get less time while places run out.
+    fn hurry(&self, session: &mut ServerSession) {
+        let is_hurried = self.pass.as_ref().is_some_and(Pass::is_hurried);
+        session.hurry(is_hurried.then_some(SILENCE_CROWDED));
     }
 
     fn handle_read(&mut self, session: &mut ServerSession) {
@@ -260,6 +285,7 @@ impl Conversation {
                 }
                 Event::Auth(credentials) => {
                     let (reply, wait) = self.authenticate(&credentials, now);
+                    self.hurry(session);
                     session.reply_after(now, wait, &reply);
                 }
                 Event::Mail { sender, params } => {
@@ -434,6 +460,9 @@ impl Conversation {
             (Login::In, Some(account)) => {
                 self.change_origin(|origin| origin.account = Arc::clone(&account.name));
                 self.account = Some(account);
+                if let Some(pass) = &mut self.pass {
+                    pass.know();
+                }
                 return (AUTHENTICATED, judged.wait);
             }
             (Login::ShutOut, _) => {
@@ -488,6 +517,14 @@ impl Conversation {
             what,
             error = %error,
         );
+    }
+}
+
+/// Waits until it is crowded, or no longer; for ever without a place.
+async fn crowded(pass: Option<&mut Pass>) {
+    match pass {
+        Some(pass) => pass.turned().await,
+        None => std::future::pending().await,
     }
 }
 

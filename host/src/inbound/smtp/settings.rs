@@ -1,5 +1,6 @@
 //! What a listener's configuration means for its sessions.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use smtp::BareNewline;
 use smtp::server::{Auth, Extensions, Limits, ServerConfig, StartTls, Timeouts};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{BareNewlines, Config, ListenerKind, Name, SmtpListener, TlsMode};
+use crate::config::{BareNewlines, Config, ListenerKind, Name, Network, SmtpListener, TlsMode};
 use crate::generation::Generation;
+use crate::inbound::gate::{Limits as Places, known_networks};
 use crate::tls;
 
 /// The longest wait for the first command of a connection.
@@ -28,6 +30,8 @@ pub(super) struct Settings {
     pub(super) server: Arc<ServerConfig>,
     /// Where TLS is spoken.
     pub(super) tls: Option<TlsAcceptor>,
+    /// Networks that `allow` names.
+    known: Vec<Network>,
 }
 
 impl Settings {
@@ -42,8 +46,9 @@ impl Settings {
             return last;
         }
         let config = &generation.config;
-        let listener = config.listeners.get(name).map(|listener| &listener.kind);
-        let Some(ListenerKind::Smtp(listener)) = listener else {
+        let entry = config.listeners.get(name);
+        let known = entry.map(|listener| known_networks(config, listener)).unwrap_or_default();
+        let Some(ListenerKind::Smtp(listener)) = entry.map(|entry| &entry.kind) else {
             tracing::error!(
                 event = "smtp.settings",
                 door = &**name,
@@ -58,12 +63,27 @@ impl Settings {
                 listener: listener.clone(),
                 server: Arc::new(server_config(config, listener)),
                 tls,
+                known,
             })),
             Err(error) => {
                 tracing::error!(event = "smtp.tls", door = &**name, %error);
                 last
             }
         }
+    }
+
+    /// How many connections may come in.
+    pub(super) fn limits(&self) -> Places {
+        Places {
+            max: self.listener.connections_max,
+            of_site_max: self.listener.connections_per_ip_max,
+            has_known: !self.known.is_empty(),
+        }
+    }
+
+    /// Whether a network that `allow` names has this address.
+    pub(super) fn knows(&self, address: IpAddr) -> bool {
+        self.known.iter().any(|network| network.contains(address))
     }
 
     /// Whether TLS begins with the first octet.

@@ -87,6 +87,9 @@ pub enum Dead {
     /// Nobody bound in time, or the bind was not answered.
     #[error("no bind within the session_init time")]
     SessionInit,
+    /// Much was said, and no bind.
+    #[error("too many PDUs without a bind")]
+    NotBound,
     /// Nothing came back, not even to `enquire_link`.
     #[error("no answer to enquire_link")]
     EnquireLink,

@@ -34,6 +34,11 @@ use pending::{Kind, PendingTable};
 /// Room for events that is kept between two reads.
 const EVENTS_KEPT: usize = 512;
 
+/// The longest PDU of a peer that has not bound: a bind, with room for parameters of vendors.
+pub const UNBOUND_OCTETS_MAX: usize = 4096;
+/// PDUs that a peer may send without binding.
+pub const UNBOUND_PDUS_MAX: u32 = 20;
+
 /// One link's state machine.
 #[derive(Debug)]
 pub struct Session {
@@ -44,6 +49,8 @@ pub struct Session {
     dialect: Dialect,
     pending: PendingTable,
     unanswered: usize,
+    /// PDUs that came before a bind.
+    unbound_pdus: u32,
     events: VecDeque<Event>,
     output: BytesMut,
     clock: Clock,
@@ -92,7 +99,10 @@ impl Session {
     pub fn new(mut config: Config, now: Instant) -> Self {
         config.window = config.window.clamp(1, WINDOW_MAX);
         Self {
-            framer: Framer::new(config.pdu_octets_max),
+            framer: Framer::new(match config.role {
+                Role::Smsc => config.pdu_octets_max.min(UNBOUND_OCTETS_MAX),
+                Role::Esme => config.pdu_octets_max,
+            }),
             state: State::Open,
             leaving: Leaving::No,
             dialect: Dialect {
@@ -102,6 +112,7 @@ impl Session {
             },
             pending: PendingTable::new(config.window),
             unanswered: 0,
+            unbound_pdus: 0,
             events: VecDeque::new(),
             output: BytesMut::new(),
             clock: Clock {
@@ -275,6 +286,11 @@ impl Session {
         self.config.window = window.clamp(1, self.pending.window_max());
     }
 
+    /// Changes how long a link may be without a bind.
+    pub const fn set_session_init(&mut self, session_init: std::time::Duration) {
+        self.config.session_init = session_init;
+    }
+
     /// Changes the response timer for requests from now on and those out.
     pub const fn set_response(&mut self, response: std::time::Duration) {
         self.config.response = response;
@@ -305,6 +321,9 @@ impl Session {
             && response == mode.command().response()
         {
             self.state = if status.is_ok() { State::Bound(mode) } else { State::Open };
+            if status.is_ok() {
+                self.framer.allow(self.config.pdu_octets_max);
+            }
             // An ESME may have sent more behind its bind.
             self.handle_input(now);
         }

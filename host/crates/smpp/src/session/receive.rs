@@ -4,7 +4,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::pending::{Kind, Pending};
-use super::{Event, Leaving, Role, Session, State};
+use super::{Dead, Event, Leaving, Role, Session, State, UNBOUND_PDUS_MAX};
 use crate::command::CommandId;
 use crate::pdu::{BindResp, DecodeFault, Decoded, Header, Pdu, decode, encode_header, header};
 use crate::quirk::Quirks;
@@ -52,6 +52,12 @@ impl Session {
 
     fn handle_frame(&mut self, now: Instant, frame: &Bytes) {
         let Some(header) = header(frame) else { return };
+        if self.config.role == Role::Smsc && self.state == State::Open {
+            self.unbound_pdus += 1;
+            if self.unbound_pdus > UNBOUND_PDUS_MAX {
+                return self.die(Dead::NotBound);
+            }
+        }
         self.clock.received = now;
         self.clock.misses = 0;
         // Whatever came is as good as an answer to `enquire_link`.

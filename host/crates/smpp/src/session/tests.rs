@@ -515,3 +515,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_has_not_bound_says_little_and_nothing_long() {
+    let mut pair = Pair::open(|_| {});
+    let enquire = [0, 0, 0, 16, 0, 0, 0, 0x15, 0, 0, 0, 0, 0, 0, 0, 1];
+    let max = usize::try_from(UNBOUND_PDUS_MAX).unwrap();
+    pair.smsc.handle_bytes(pair.now, &enquire.repeat(max));
+    assert_eq!(pair.smsc.poll_event(), None);
+    pair.smsc.handle_bytes(pair.now, &enquire);
+    assert_eq!(pair.smsc.poll_event(), Some(Event::LinkDead(Dead::NotBound)));
+    assert_eq!(pair.smsc.take_output().len(), 16 * max);
+
+    let long = [0, 0, 0x10, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut pair = Pair::open(|_| {});
+    pair.smsc.handle_bytes(pair.now, &long);
+    assert!(matches!(pair.smsc.poll_event(), Some(Event::FramingLost(_))));
+    let mut pair = Pair::bound(|_| {});
+    pair.smsc.handle_bytes(pair.now, &long);
+    pair.smsc.handle_bytes(pair.now, &enquire.repeat(max));
+    assert_eq!(pair.smsc.poll_event(), None, "who has bound may");
+}
+
+#[test]
+fn nothing_is_read_behind_a_bind_and_our_own_wait_is_not_the_peers() {
+    let mut pair = Pair::open(|_| {});
+    pair.esme.bind(pair.now, Bind::default()).unwrap();
+    assert!(pair.smsc.wants_input());
+    pair.carry_to_smsc();
+    assert!(!pair.smsc.wants_input());
+    let (sequence, _) = request(&mut pair.smsc);
+    pair.now += SECOND * 60;
+    pair.smsc.handle_timeout(pair.now);
+    assert_eq!(pair.smsc.poll_event(), None);
+    pair.smsc.refuse(pair.now, sequence, BindMode::default().command(), Status::RBINDFAIL);
+    assert!(pair.smsc.wants_input());
+}

@@ -5,6 +5,9 @@ use super::{
 };
 use crate::{Command, MailParams, Mailbox, RcptParams, Reply, ReversePath};
 
+/// Commands that may lead to no accepted message from a peer that is to hurry.
+const IDLE_COMMANDS_HURRIED_MAX: u32 = 20;
+
 impl ServerSession {
     pub(super) fn execute(&mut self, command: Command) {
         if self.shutdown {
@@ -46,7 +49,13 @@ impl ServerSession {
         let recipients =
             self.transaction.map_or(0, |open| open.recipients.saturating_add(open.refused));
         let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
-        self.config.limits.idle_commands_max.saturating_add(recipients)
+        let limits = self.config.limits;
+        let commands = if self.deadlines.is_hurried() {
+            limits.idle_commands_max.min(IDLE_COMMANDS_HURRIED_MAX)
+        } else {
+            limits.idle_commands_max
+        };
+        commands.saturating_add(recipients)
     }
 
     fn hello(&mut self, name: String, hello: Hello) {

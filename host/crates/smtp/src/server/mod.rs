@@ -301,6 +301,12 @@ impl ServerSession {
             && !matches!(self.state, State::Handshake | State::Closed)
     }
 
+    /// Lets the peer be silent for so long at most, until this is called with nothing: there are too
+    /// many peers. It counts from when the peer was heard last, and fewer commands may lead to nothing.
+    pub fn hurry(&mut self, silence: Option<Duration>) {
+        self.deadlines.hurry(silence);
+    }
+
     /// What is to be written; the driver takes it off the front.
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.output

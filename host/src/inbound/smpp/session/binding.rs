@@ -103,6 +103,7 @@ impl Serving {
         if let Some(window) = account.window {
             self.link.session.set_window(usize::from(window));
         }
+        self.pass.know();
         self.bound = Some(Bound {
             flight: flight(&account, self.router.clock.now()),
             origin: Arc::new(origin),

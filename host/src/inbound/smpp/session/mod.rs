@@ -12,9 +12,11 @@ use smpp::pdu::{Bind, QuerySmResp, ReplaceSm};
 use smpp::session::{Config, Role, WINDOW_MAX};
 use smpp::{CommandId, Event, Octets, Pdu, Session, Status};
 
+use super::door::Door;
 use super::submit::{Refused, Submit, Submitter};
-use super::{Door, answer, bind};
+use super::{answer, bind};
 use crate::config::Account;
+use crate::inbound::gate::{Pass, SILENCE_CROWDED};
 use crate::intake::{Draft, Outcome};
 use crate::router::Router;
 use crate::sms::compose::Composing;
@@ -46,6 +48,7 @@ struct Serving {
     router: Arc<Router>,
     door: Door,
     peer: SocketAddr,
+    pass: Pass,
     link: Link<Box<dyn Socket>>,
     bound: Option<Bound>,
     /// Batches on their way to the disk.
@@ -81,6 +84,7 @@ pub(super) async fn serve(
     door: Door,
     socket: Box<dyn Socket>,
     peer: SocketAddr,
+    pass: Pass,
 ) {
     let settings = &door.settings;
     let config = Config {
@@ -99,6 +103,7 @@ pub(super) async fn serve(
         router,
         door,
         peer,
+        pass,
         link,
         bound: None,
         accepting: FuturesOrdered::new(),
@@ -113,6 +118,7 @@ impl Serving {
         let mut generations = self.router.generations();
         let stopping = self.router.tasks.stopping().clone();
         let mut reason = "closed by the peer";
+        self.hurry();
         loop {
             self.events(&mut reason);
             self.deliver();
@@ -132,6 +138,7 @@ impl Serving {
                     self.finish();
                 }
                 () = generations.changed() => self.reloaded(),
+                () = self.pass.turned(), if self.bound.is_none() => self.hurry(),
                 Some(answered) = self.accepting.next(), if !self.accepting.is_empty() => {
                     self.answer(answered);
                 }
@@ -149,6 +156,13 @@ impl Serving {
             }
         }
         self.end(reason).await;
+    }
+
+    /// Who has not bound gets less time while places run out.
+    fn hurry(&mut self) {
+        let within = self.door.settings.session_init;
+        let within = if self.pass.is_hurried() { within.min(SILENCE_CROWDED) } else { within };
+        self.link.session.set_session_init(within);
     }
 
     /// How many requests may be unanswered.

@@ -61,3 +61,33 @@ fn an_answer_that_the_driver_withholds_keeps_back_what_is_behind_it() {
     bench.session.handle_shutdown();
     assert!(bench.run().starts_with("421 "), "the end does not wait for it");
 }
+
+#[test]
+fn who_is_to_hurry_has_seconds_since_he_was_heard_last() {
+    let mut bench = Bench::new(|_| {});
+    bench.run();
+    bench.say(b"EHLO c\r\n");
+    let usual = bench.session.poll_timeout().unwrap();
+    let hurried = bench.now + Duration::from_secs(10);
+    bench.session.hurry(Some(Duration::from_secs(10)));
+    assert_eq!(bench.session.poll_timeout(), Some(hurried));
+    bench.session.hurry(None);
+    assert_eq!(bench.session.poll_timeout(), Some(usual));
+    bench.session.hurry(Some(Duration::from_secs(10)));
+    bench.now += Duration::from_secs(9);
+    bench.say(OPENING);
+    let hurried = bench.now + Duration::from_secs(10);
+    assert_eq!(bench.session.poll_timeout(), Some(hurried), "in a message too");
+    bench.now = hurried;
+    bench.session.handle_timeout(bench.now);
+    assert!(bench.run().starts_with("421 4.4.2 timed out"));
+}
+
+#[test]
+fn who_is_to_hurry_has_few_commands_that_lead_nowhere() {
+    let mut bench = Bench::new(|_| {});
+    bench.run();
+    bench.session.hurry(Some(Duration::from_secs(10)));
+    let heard = bench.say(&b"NOOP\r\n".repeat(21));
+    assert!(heard.ends_with("ok\r\n421 4.7.0 too many commands without a message\r\n"), "{heard}");
+}
