@@ -277,6 +277,12 @@ pub enum Attempt {
         /// Why.
         cause: Cause,
     },
+    /// It cannot be written in the protocol of the target: never, and nobody saw it. One of which nobody
+    /// would hear is held.
+    Unfit {
+        /// What does not fit.
+        cause: Cause,
+    },
     /// The answer was lost: it may have arrived.
     Unknown {
         /// What happened instead of an answer.

@@ -46,6 +46,8 @@ pub struct Rules<'a> {
     pub retry: &'a Retry,
     /// What the connector does with lost answers.
     pub on_unknown: OnUnknownOutcome,
+    /// Whether the message came from where no report can go: from an SMSC.
+    pub nobody_hears: bool,
     /// Whether all parts may go over another target although some were sent.
     pub resend_whole: bool,
     /// Whether a target can be used now.
@@ -71,6 +73,11 @@ pub fn settle(
             return Settlement::Delivered { remote, reply, tells };
         }
         Attempt::Failed { cause } => return fail(delivery, cause),
+        Attempt::Unfit { cause } if rules.nobody_hears => {
+            delivery.last = Some(cause.clone());
+            return Settlement::Held { cause };
+        }
+        Attempt::Unfit { cause } => return fail(delivery, cause),
         Attempt::Deferred { cause, class } => defer(delivery, cause, class, rules, now),
         Attempt::Unknown { cause } => {
             delivery.doubtful = true;
@@ -230,6 +237,7 @@ mod tests {
         let rules = Rules {
             retry: &retry,
             on_unknown: OnUnknownOutcome::Resend,
+            nobody_hears: false,
             resend_whole: false,
             is_up: &is_up,
         };
@@ -309,6 +317,23 @@ mod tests {
         let mut d = delivery(&["a"]);
         let settled = run(&mut d, deferred(Defer::Temporary), &[], 1_000_000);
         assert!(matches!(settled, Settlement::Expired { cause } if &*cause.enhanced == "4.4.7"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_held_where_nobody_would_hear_of_it() {
+        let retry = Retry { delays: Delays::List(Vec::new()), give_up: Duration::ZERO };
+        let settled = |nobody_hears: bool| {
+            let rules = Rules {
+                retry: &retry,
+                on_unknown: OnUnknownOutcome::Resend,
+                nobody_hears,
+                resend_whole: false,
+                is_up: &|_name| true,
+            };
+            settle(&mut delivery(&["a"]), Attempt::Unfit { cause: cause() }, &rules, t(0))
+        };
+        assert_eq!(settled(true), Settlement::Held { cause: cause() });
+        assert_eq!(settled(false), Settlement::Failed { cause: cause() });
     }
 
     #[test]

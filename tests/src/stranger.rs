@@ -52,10 +52,26 @@ pub fn bind(system_id: &str, password: &str) -> Vec<u8> {
         interface_version: InterfaceVersion::V34,
         ..Bind::default()
     };
-    let dialect = Dialect { version: InterfaceVersion::V34, tlvs: true, long_fields: false };
+    frame(&Pdu::Bind(bind), 1)
+}
+
+/// A PDU as it goes over the wire, with fields as long as one likes.
+#[must_use]
+pub fn frame(pdu: &Pdu, sequence: u32) -> Vec<u8> {
+    let dialect = Dialect { long_fields: true, ..Dialect::default() };
     let mut octets = bytes::BytesMut::new();
-    encode(&Pdu::Bind(bind), 1, Status::ROK, &dialect, &mut octets).unwrap();
+    encode(pdu, sequence, Status::ROK, &dialect, &mut octets).unwrap();
     octets.to_vec()
+}
+
+/// The status of the next answer.
+pub async fn answer(socket: &mut TcpStream) -> Option<Status> {
+    let mut head = [0; 16];
+    timeout(DEADLINE, socket.read_exact(&mut head)).await.expect("an answer in time").ok()?;
+    let octets = u32::from_be_bytes(*head.first_chunk()?);
+    let mut body = vec![0; usize::try_from(octets).ok()?.saturating_sub(head.len())];
+    socket.read_exact(&mut body).await.ok()?;
+    Some(Status(u32::from_be_bytes(*head[8..].first_chunk()?)))
 }
 
 /// The status of the answer to a bind from this address; `None` if there is no answer.
@@ -67,7 +83,5 @@ pub async fn try_bind(
 ) -> Option<Status> {
     let mut socket = connect(source, address).await;
     socket.write_all(&bind(system_id, password)).await.ok()?;
-    let mut head = [0; 16];
-    timeout(DEADLINE, socket.read_exact(&mut head)).await.expect("an answer in time").ok()?;
-    Some(Status(u32::from_be_bytes(*head[8..].first_chunk()?)))
+    answer(&mut socket).await
 }

@@ -47,7 +47,7 @@ pub async fn bind(
     let config = Config {
         window: window.clamp(1, WINDOW_MAX),
         response,
-        long_fields: true,
+        long_credentials: true,
         session_init: BIND_WITHIN,
         ..Config::new(Role::Esme)
     };

@@ -162,6 +162,7 @@ impl<'a> Settling<'a> {
     fn note(&self, queued: &Queued, attempt: &Attempt) {
         match attempt {
             Attempt::Delivered { .. } | Attempt::Failed { .. } => self.target.note_success(),
+            Attempt::Unfit { .. } => {}
             Attempt::Deferred { class, .. } => match class {
                 Defer::Throttled => self.target.note_throttled(self.now),
                 Defer::Connector => self.target.note_broken(self.now),
@@ -177,8 +178,12 @@ impl<'a> Settling<'a> {
             Metrics::add(&self.router.metrics.unknown, &self.target.name, 1);
         }
         let route = Arc::clone(&queued.delivery.route);
-        let settlement =
-            self.with_rules(&route, |rules, now| settle(&mut queued.delivery, attempt, rules, now));
+        let origin = &queued.message.origin;
+        let nobody_hears = origin.protocol == Protocol::Smpp && origin.account.is_empty();
+        let settlement = self.with_rules(&route, |rules, now| {
+            let rules = Rules { nobody_hears, ..*rules };
+            settle(&mut queued.delivery, attempt, &rules, now)
+        });
         self.apply(queued, settlement);
     }
 
@@ -199,8 +204,13 @@ impl<'a> Settling<'a> {
             Some(ConnectorKind::Smpp(smpp)) => (smpp.on_unknown_outcome, smpp.resend_whole),
             _ => (OnUnknownOutcome::Resend, false),
         };
-        let rules =
-            Rules { retry, on_unknown, resend_whole, is_up: &|name| self.router.is_usable(name) };
+        let rules = Rules {
+            retry,
+            on_unknown,
+            nobody_hears: false,
+            resend_whole,
+            is_up: &|name| self.router.is_usable(name),
+        };
         decide(&rules, self.now)
     }
 

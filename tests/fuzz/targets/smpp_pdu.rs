@@ -34,7 +34,7 @@ fn check(frame: &Bytes) {
     if let Pdu::DeliverSm(sm) | Pdu::SubmitSm(sm) = &decoded.pdu {
         let _receipt = Receipt::of(sm);
     }
-    let dialect = Dialect { version: InterfaceVersion::V50, tlvs: true, long_fields: true };
+    let dialect = Dialect { version: InterfaceVersion::V50, tlvs: true, long_fields: true, long_credentials: true };
     let mut again = BytesMut::new();
     if encode(&decoded.pdu, 1, Status::ROK, &dialect, &mut again).is_ok() {
         let again = decode(&again.freeze()).expect("what was written is read");

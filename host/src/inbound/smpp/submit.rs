@@ -21,6 +21,12 @@ const NO_DEFAULT_MESSAGE: Status = Status(0x63);
 const INVALID_ESM_CLASS: Status = Status(0x43);
 /// `ESME_ROPTPARNOTALLWD`: so are the TLVs of a receipt (v3.4 §5.1.3).
 const NO_RECEIPT_TLV: Status = Status(0xC1);
+/// ESME_RINVSERTYP.
+const NO_SERVICE_TYPE: Status = Status(0x15);
+/// Octets of an address and of a service type without their NUL (SMPP v3.4 §4.4.1). What is longer goes
+/// on to nobody: a strict SMSC ends the connection at it, for all who share that.
+const ADDRESS_OCTETS_MAX: usize = 20;
+const SERVICE_TYPE_OCTETS_MAX: usize = 5;
 
 /// A request that waits for the fate of its draft.
 #[derive(Debug)]
@@ -100,6 +106,12 @@ impl Submitter<'_> {
         if RECEIPT_TLVS.iter().any(|tag| sm.tlvs.first(*tag).is_some()) {
             return Err(Refused::Status(NO_RECEIPT_TLV));
         }
+        if sm.service_type.len() > SERVICE_TYPE_OCTETS_MAX {
+            return Err(Refused::Status(NO_SERVICE_TYPE));
+        }
+        if sm.source.addr.len() > ADDRESS_OCTETS_MAX {
+            return Err(Refused::Status(Status::RINVSRCADR));
+        }
         let now = self.router.clock.now();
         let incoming = read::read(sm, &self.reading, now).map_err(Refused::Status)?;
         if !self.account.may_send_as(&incoming.sender) {
@@ -133,7 +145,10 @@ impl Submitter<'_> {
         wish: Wish,
     ) -> Result<Recipient, Refusal> {
         if given.addr.is_empty() {
-            return Err(nobody());
+            return Err(no_destination("there is no destination address"));
+        }
+        if given.addr.len() > ADDRESS_OCTETS_MAX {
+            return Err(no_destination("a destination address has at most 20 octets"));
         }
         let recipient = Recipient::new(read::address(given, self.reading.dest), wish);
         let sender = &message.sender;
@@ -141,13 +156,13 @@ impl Submitter<'_> {
     }
 }
 
-/// The refusal of an empty destination address, which some clients send when a number is missing.
-fn nobody() -> Refusal {
+/// The refusal of a destination address; some clients send an empty one when a number is missing.
+fn no_destination(why: &'static str) -> Refusal {
     Refusal {
         permanent: true,
         smtp_code: 550,
         enhanced: "5.1.3".into(),
         smpp_status: Status::RINVDSTADR.0,
-        text: "there is no destination address".into(),
+        text: why.into(),
     }
 }

@@ -77,7 +77,7 @@ async fn bind(
             Tlvs::Never => TlvPolicy::Never,
         },
         // An operator's SMSC may hand out longer names and passwords than the standard knows.
-        long_fields: true,
+        long_credentials: true,
         window: usize::from(settings.window),
         session_init: settings.connect_timeout,
         enquire_link: settings.enquire_link,

@@ -151,7 +151,7 @@ impl Flight {
                     Err(RequestError::Encode(error)) => {
                         let cause = Cause::ours("5.6.0", error.to_string());
                         let peer = Arc::clone(&self.peer);
-                        job.end = Some(Attempt::Failed { cause: Cause { peer, ..cause } });
+                        job.end = Some(Attempt::Unfit { cause: Cause { peer, ..cause } });
                     }
                     Err(
                         RequestError::WindowFull

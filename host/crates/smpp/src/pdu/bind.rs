@@ -80,13 +80,13 @@ impl Bind {
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), EncodeError> {
-        writer.c_octets(&self.system_id, 16, "system_id")?;
-        writer.c_octets(&self.password, 9, "password")?;
-        writer.c_octets(&self.system_type, 13, "system_type")?;
+        writer.credential(&self.system_id, 16, "system_id")?;
+        writer.credential(&self.password, 9, "password")?;
+        writer.credential(&self.system_type, 13, "system_type")?;
         writer.octet(self.interface_version.0);
         writer.octet(self.addr_ton);
         writer.octet(self.addr_npi);
-        writer.c_octets(&self.address_range, 41, "address_range")
+        writer.credential(&self.address_range, 41, "address_range")
     }
 }
 

@@ -21,14 +21,21 @@ pub struct Dialect {
     /// Send optional parameters. Without, those that only describe are left out and those that
     /// change the message are an error.
     pub tlvs: bool,
-    /// Send fields that are longer than the standard allows; some operators hand out such
-    /// credentials.
+    /// Send names, passwords and types of systems that are longer than the standard allows: some
+    /// operators hand out such.
+    pub long_credentials: bool,
+    /// Send any field that is longer than the standard allows. A strict peer ends the connection then.
     pub long_fields: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { version: InterfaceVersion::V34, tlvs: true, long_fields: false }
+        Self {
+            version: InterfaceVersion::V34,
+            tlvs: true,
+            long_credentials: false,
+            long_fields: false,
+        }
     }
 }
 
@@ -172,7 +179,28 @@ impl Writer<'_> {
         octets_max: usize,
         field: &'static str,
     ) -> Result<(), EncodeError> {
-        if octets.len() >= octets_max && !self.dialect.long_fields {
+        self.c_octets_of(octets, octets_max, field, self.dialect.long_fields)
+    }
+
+    /// The same of a name, password or type of a system.
+    pub(super) fn credential(
+        &mut self,
+        octets: &Octets,
+        octets_max: usize,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        let may_be_long = self.dialect.long_fields || self.dialect.long_credentials;
+        self.c_octets_of(octets, octets_max, field, may_be_long)
+    }
+
+    fn c_octets_of(
+        &mut self,
+        octets: &Octets,
+        octets_max: usize,
+        field: &'static str,
+        may_be_long: bool,
+    ) -> Result<(), EncodeError> {
+        if octets.len() >= octets_max && !may_be_long {
             let octets_max = octets_max - 1;
             return Err(EncodeError::TooLong { field, octets: octets.len(), octets_max });
         }

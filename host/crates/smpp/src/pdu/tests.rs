@@ -363,8 +363,13 @@ fn what_the_standard_forbids_is_not_sent() {
     let v5 = Dialect { version: InterfaceVersion::V50, long_fields: true, ..dialect };
     let sm = Sm { short_message: text, source: long, ..Sm::default() };
     assert!(encoded(&Pdu::SubmitSm(sm), Status::ROK, v5).is_ok());
+    // Long credentials do not make the addresses of messages long.
+    let credentials = Dialect { long_credentials: true, ..dialect };
+    let source = Address::new(1, 1, octets("123456789012345678901"));
+    let expect = EncodeError::TooLong { field: "source_addr", octets: 21, octets_max: 20 };
+    check_refused(Sm { source, ..Sm::default() }, credentials, expect);
     // No TLVs for v3.3; one that changes the message is not silently lost.
-    let v33 = Dialect { version: InterfaceVersion::V33, tlvs: false, long_fields: false };
+    let v33 = Dialect { version: InterfaceVersion::V33, tlvs: false, ..dialect };
     let payload = tlvs(&[(tag::MESSAGE_PAYLOAD, b"x")]);
     let expect = EncodeError::TlvNotAllowed { tag: tag::MESSAGE_PAYLOAD };
     check_refused(Sm { tlvs: payload, ..Sm::default() }, v33, expect);
@@ -452,7 +457,8 @@ proptest! {
     ) {
         let frame = frame(CommandId(command), status, 7, &body);
         if let Ok(decoded) = decode(&frame) {
-            let dialect = Dialect { long_fields: true, version: InterfaceVersion::V50, tlvs: true };
+            let dialect =
+                Dialect { long_fields: true, version: InterfaceVersion::V50, ..Dialect::default() };
             let again = encoded(&decoded.pdu, Status::ROK, dialect).unwrap();
             prop_assert_eq!(decode(&again).unwrap().pdu, decoded.pdu);
         }

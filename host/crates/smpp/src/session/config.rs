@@ -37,8 +37,8 @@ pub struct Config {
     pub version: InterfaceVersion,
     /// Whether the peer gets optional parameters.
     pub tlvs: TlvPolicy,
-    /// Send fields that are longer than the standard allows.
-    pub long_fields: bool,
+    /// Send names, passwords and types of systems that are longer than the standard allows.
+    pub long_credentials: bool,
     /// The longest PDU taken.
     pub pdu_octets_max: usize,
     /// How many requests may be without an answer, 1 to [`WINDOW_MAX`].
@@ -63,7 +63,7 @@ impl Config {
             role,
             version: InterfaceVersion::V34,
             tlvs: TlvPolicy::Auto,
-            long_fields: false,
+            long_credentials: false,
             pdu_octets_max: PDU_OCTETS_MAX_DEFAULT,
             window: 10,
             session_init: Duration::from_secs(5),

@@ -108,7 +108,8 @@ impl Session {
             dialect: Dialect {
                 version: config.version,
                 tlvs: config.tlvs != TlvPolicy::Never && config.version.has_tlvs(),
-                long_fields: config.long_fields,
+                long_credentials: config.long_credentials,
+                long_fields: false,
             },
             pending: PendingTable::new(config.window),
             unanswered: 0,

@@ -66,7 +66,7 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let config = Config {
         window: shared.args.window.clamp(1, WINDOW_MAX),
-        long_fields: true,
+        long_credentials: true,
         session_init: Duration::from_secs(30),
         ..Config::new(Role::Smsc)
     };
