@@ -153,8 +153,7 @@ impl Router {
             self.spool.commit(batch).await.map(|durable| Proof::Durable(Arc::new(durable)))
         };
         let proof = proof.map_err(|error| {
-            self.metrics.commit_failures.inc();
-            tracing::error!(event = "spool.refused", %error);
+            self.spool_refused("", &error);
             Refusal::from_commit(&error)
         });
         if proof.is_ok() {

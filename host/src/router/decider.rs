@@ -95,7 +95,7 @@ impl Router {
                 work.act(self);
             }
             Err(error) => {
-                tracing::error!(event = "spool.refused", id = %id, %error);
+                self.spool_refused(DECIDER, &error);
                 self.put_off(queued);
             }
         }

@@ -26,6 +26,7 @@ mod pressure;
 mod known;
 mod replace;
 mod audit;
+mod halt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -117,6 +118,8 @@ pub struct Router {
     claimed: Mutex<BTreeSet<MessageId>>,
     jobs: jobs::Jobs,
     expiry_paused: AtomicBool,
+    /// The spool takes nothing any more.
+    halted: AtomicBool,
     sessions: AtomicU64,
     started: message::Timestamp,
 }
@@ -190,6 +193,7 @@ impl Router {
             claimed: Mutex::default(),
             jobs: jobs::Jobs::default(),
             expiry_paused: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
             sessions: AtomicU64::new(0),
             started,
         };

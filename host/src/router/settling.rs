@@ -426,8 +426,7 @@ impl<'a> Settling<'a> {
                     synced.act(router);
                 }
                 Err(error) => {
-                    router.metrics.commit_failures.inc();
-                    tracing::error!(event = "spool.refused", target = &*target.name, %error);
+                    router.spool_refused(&target.name, &error);
                     let now = router.clock.now();
                     for (_, mut queued) in synced_next {
                         queued.delivery.due = now.after(UNWRITTEN_WAIT);
@@ -486,8 +485,7 @@ impl Router {
         }
         if let Err(error) = self.spool.commit(batch).await {
             // After a restart the delivery is repeated, marked as what it is.
-            self.metrics.commit_failures.inc();
-            tracing::error!(event = "spool.refused", %error);
+            self.spool_refused("", &error);
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Target {
     stop: Mutex<Option<Stop>>,
     full: AtomicBool,
     stalled: AtomicBool,
+    /// The spool takes nothing any more.
+    halted: AtomicBool,
     /// Deliveries older than this id may have arrived before a crash.
     doubtful_below: AtomicU64,
     shelf: Arc<Shelf>,
@@ -74,6 +76,7 @@ impl Target {
             stop: Mutex::new(None),
             full: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
             doubtful_below: AtomicU64::new(0),
             shelf: Arc::clone(shelf),
             delivered: AtomicU64::new(0),
@@ -320,8 +323,14 @@ impl Target {
     pub fn set_stop(&self, stop: Option<Stop>) {
         let suspended = stop.as_ref().is_some_and(|stop| stop.kind == StopKind::Suspended);
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = stop;
-        self.lock().suspend(suspended);
+        self.lock().suspend(suspended || self.halted.load(Ordering::Relaxed));
         self.wake();
+    }
+
+    /// Nothing is taken any more, whatever an operator orders.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+        self.lock().suspend(true);
     }
 
     /// What an operator ordered.
