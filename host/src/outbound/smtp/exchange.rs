@@ -71,9 +71,11 @@ impl Group {
     }
 }
 
-/// Whether a reused connection turned out dead before the relay heard of the message.
+/// Whether a reused connection turned out dead before the relay heard of the message, or the relay had
+/// enough of it: some end a connection by 421 after a number of messages.
 pub(super) fn is_stale(outcomes: &[RecipientOutcome]) -> bool {
-    outcomes.iter().all(|outcome| outcome.local && outcome.stage == Stage::Mail)
+    let is_over = |outcome: &RecipientOutcome| outcome.local || outcome.reply.code == 421;
+    outcomes.iter().all(|outcome| outcome.stage == Stage::Mail && is_over(outcome))
 }
 
 fn unsendable(queued: &Queued) -> Option<Cause> {
@@ -307,6 +309,9 @@ mod tests {
         );
         assert!(matches!(check(Verdict::Failed, Stage::Mail, 550, false), Attempt::Failed { .. }));
         assert!(is_stale(&[outcome(deferred, Stage::Mail, 451, true)]));
+        assert!(is_stale(&[outcome(deferred, Stage::Mail, 421, false)]));
+        assert!(!is_stale(&[outcome(deferred, Stage::Mail, 451, false)]));
+        assert!(!is_stale(&[outcome(deferred, Stage::Rcpt, 421, false)]));
         assert!(!is_stale(&[outcome(deferred, Stage::Data, 451, true)]));
     }
 }
