@@ -1,6 +1,7 @@
 //! Patterns that addresses and texts are compared with. ASCII letters compare without regard to
 //! case; a regular expression decides for itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use message::{Address, AddressKind};
@@ -341,6 +342,19 @@ fn lower(text: &str) -> Result<Box<str>, String> {
     Ok(text.to_ascii_lowercase().into())
 }
 
+/// Refuses a part of a mailbox with a domain that no address has: those that are compared have A-labels.
+fn ascii_domain(text: &str) -> Result<(), String> {
+    let domain = text.rsplit_once('@').map_or("", |(_, domain)| domain);
+    if domain.is_ascii() {
+        return Ok(());
+    }
+    let example = match message::normal_domain(domain) {
+        Cow::Owned(domain) if domain.is_ascii() => domain,
+        _ => "xn--bcher-kva.example".to_owned(),
+    };
+    Err(format!("\"{text}\" matches nothing: domains are compared as A-labels, such as {example}"))
+}
+
 /// An address in lower case and normal form.
 fn exact(text: &str) -> Box<str> {
     message::normal_mailbox(text).to_ascii_lowercase().into()
@@ -368,7 +382,10 @@ impl AddressPattern {
         patterns.extend(
             section.several(check, "exact", |text| lower(text).map(|_| Self::Exact(exact(text)))),
         );
-        patterns.extend(section.several(check, "prefix", |text| lower(text).map(Self::Prefix)));
+        patterns.extend(section.several(check, "prefix", |text| {
+            ascii_domain(text)?;
+            lower(text).map(Self::Prefix)
+        }));
         patterns.extend(section.several(check, "domain", |text| {
             let (domain, below) =
                 text.strip_prefix('.').map_or((text, false), |domain| (domain, true));
@@ -379,8 +396,14 @@ impl AddressPattern {
                 Err(format!("\"{text}\" is not a domain"))
             }
         }));
-        patterns.extend(section.several(check, "glob", |text| Glob::parse(text).map(Self::Glob)));
-        patterns.extend(section.several(check, "regex", |text| parse_regex(text).map(Self::Regex)));
+        patterns.extend(section.several(check, "glob", |text| {
+            ascii_domain(text)?;
+            Glob::parse(text).map(Self::Glob)
+        }));
+        patterns.extend(section.several(check, "regex", |text| {
+            ascii_domain(text)?;
+            parse_regex(text).map(Self::Regex)
+        }));
         patterns
             .extend(section.several(check, "kind", |text| find_word(text, &KINDS).map(Self::Kind)));
         let value = section.opt_text(check, "value");

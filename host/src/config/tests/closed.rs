@@ -129,3 +129,22 @@ fn what_others_may_change_is_warned_of() {
     };
     assert_eq!((warned(0o600), warned(0o664), warned(0o666)), (0, 0, 2));
 }
+
+/// Addresses are compared with A-labels: a part of one that is written otherwise would never match, and
+/// what it was to keep out would come in.
+#[test]
+fn a_domain_that_no_address_has_is_an_error() {
+    let when = "when: { to: { glob: \"+33[67]*\" } }";
+    assert!(EXAMPLE.contains(when));
+    let wrong = |pattern: &str| {
+        let found = findings(&EXAMPLE.replace(when, &format!("when: {{ to: {{ {pattern} }} }}")));
+        found.iter().any(|line| line.contains("matches nothing") && line.contains("xn--"))
+    };
+    for pattern in ["glob: \"*@bücher.example\"", "prefix: \"ceo@bü\"", "regex: \"@bücher\""] {
+        assert!(wrong(pattern), "{pattern}");
+    }
+    for pattern in ["exact: ceo@bücher.example", "domain: bücher.example", "glob: \"é*@x.example\""]
+    {
+        assert!(!wrong(pattern), "{pattern}");
+    }
+}
