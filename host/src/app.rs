@@ -64,13 +64,8 @@ pub enum StartError {
     #[error("plugins could not be loaded: {}", .0.join("; "))]
     Plugins(Vec<String>),
     /// A folder of messages is open to others.
-    #[error("{}: {why}", folder.display())]
-    Folder {
-        /// The folder of the spool or of the journal.
-        folder: std::path::PathBuf,
-        /// What is wrong, and what to do.
-        why: String,
-    },
+    #[error("{0}")]
+    Folder(String),
     /// The spool could not be opened.
     #[error("the spool cannot be opened: {0}")]
     Spool(#[from] spool::OpenError),

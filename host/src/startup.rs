@@ -140,42 +140,72 @@ impl Startup {
     }
 }
 
+/// A folder of messages that others may read or write.
+#[derive(Debug)]
+pub struct OpenFolder {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl OpenFolder {
+    /// Those of a configuration that are there already; what is not there is made with the right mode.
+    #[must_use]
+    pub fn all(config: &Config) -> Vec<Self> {
+        let spool = match &config.spool.place {
+            SpoolPlace::Disk(path) => Some(path),
+            SpoolPlace::Memory => None,
+        };
+        let journal = config.journal.as_ref().map(|journal| &journal.path);
+        let there = [spool, journal].into_iter().flatten().filter_map(|path| {
+            let mode = std::fs::metadata(path).ok()?.mode() & 0o7777;
+            Some(Self { path: path.clone(), mode })
+        });
+        there.filter(|folder| folder.mode & 0o077 != 0).collect()
+    }
+
+    /// Whether a start refuses it: what is in it may not be ours.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        self.mode & 0o022 != 0
+    }
+
+    /// Takes the rights of others away.
+    fn close(&self) -> Result<String, String> {
+        let (path, mode) = (self.path.display(), self.mode);
+        if self.is_refused() {
+            return Err(self.to_string());
+        }
+        match std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o700)) {
+            Ok(()) => Ok(format!("others could read {path} (mode {mode:04o}); it has 0700 now")),
+            Err(error) => Err(format!("{self}: that failed: {error}")),
+        }
+    }
+}
+
+impl std::fmt::Display for OpenFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (path, mode) = (self.path.display(), self.mode);
+        if self.is_refused() {
+            write!(
+                f,
+                "others may write {path} (mode {mode:04o}), so what is in it may not be ours: look, then chmod 0700 {path}"
+            )
+        } else {
+            write!(f, "others may read {path} (mode {mode:04o}): a start gives it 0700")
+        }
+    }
+}
+
 /// What the spool and the journal hold is for their owner only: messages, keys, last good bytes and
-/// machine code. A folder that was there already and that others may read is closed; one that others may
-/// write may hold what is not ours, so nothing in it is believed.
+/// machine code. Says which folders it had to close.
 ///
 /// # Errors
-/// Others may write it, or its mode cannot be changed.
+/// Others may write one, or its mode cannot be changed.
 fn close_folders(config: &Config) -> Result<Vec<String>, StartError> {
-    let spool = match &config.spool.place {
-        SpoolPlace::Disk(path) => Some(path),
-        SpoolPlace::Memory => None,
-    };
-    let mut closed = Vec::new();
-    for folder in [spool, config.journal.as_ref().map(|journal| &journal.path)] {
-        let Some(folder) = folder else { continue };
-        // What is not there yet is made with the right mode.
-        let Ok(metadata) = std::fs::metadata(folder) else { continue };
-        let mode = metadata.mode() & 0o7777;
-        let shown = folder.display();
-        if mode & 0o022 != 0 {
-            let why = format!(
-                "others may write it (mode {mode:04o}), so what is in it may not be ours; look, then chmod 0700 {shown}"
-            );
-            return Err(StartError::Folder { folder: folder.clone(), why });
-        }
-        if mode & 0o055 == 0 {
-            continue;
-        }
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(
-            |error| {
-                let why = format!("others may read it (mode {mode:04o}), and that cannot be changed: {error}; chmod 0700 {shown}");
-                StartError::Folder { folder: folder.clone(), why }
-            },
-        )?;
-        closed.push(format!("others could read {shown} (mode {mode:04o}); it has mode 0700 now"));
-    }
-    Ok(closed)
+    OpenFolder::all(config)
+        .iter()
+        .map(|folder| folder.close().map_err(StartError::Folder))
+        .collect()
 }
 
 /// The first errors, without their snippets.

@@ -37,7 +37,7 @@ async fn a_folder_that_others_may_write_is_not_believed() {
         let folder = prepared(spool, journal).await;
         let error = start(&folder.path().join("wirepost.yaml")).await.unwrap_err();
         let text = error.to_string();
-        assert!(matches!(error, StartError::Folder { .. }), "{text}");
-        assert!(text.contains("others may write it") && text.contains("chmod 0700"), "{text}");
+        assert!(matches!(error, StartError::Folder(_)), "{text}");
+        assert!(text.contains("others may write") && text.contains("chmod 0700"), "{text}");
     }
 }

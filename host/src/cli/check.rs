@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::config::{CheckOptions, Config, Finding, Loaded, Severity, json_schema, load};
 use crate::platform::clock::Clock;
 use crate::rehearsal::{OpenError, Rehearsal};
+use crate::startup::OpenFolder;
 
 /// The exit code for a wrong configuration (sysexits `EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -50,6 +51,9 @@ pub async fn run(args: CheckArgs) -> ExitCode {
     for file in &args.files {
         let mut loaded = load(file, options);
         let config = loaded.config.take().map(Arc::new);
+        if let Some(config) = config.as_ref().filter(|_| options.environment) {
+            loaded.findings.extend(open_folders(file, config));
+        }
         if let Some(config) = config.as_ref().filter(|_| !args.no_plugins) {
             loaded.findings.extend(try_plugins(file, config).await);
         }
@@ -66,6 +70,16 @@ pub async fn run(args: CheckArgs) -> ExitCode {
         }
     }
     if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
+}
+
+/// Folders of messages that a start would close or refuse, by the code that does.
+fn open_folders(file: &Path, config: &Config) -> Vec<Finding> {
+    let finding = |folder: &OpenFolder| {
+        let is_refused = folder.is_refused();
+        let severity = if is_refused { Severity::Error } else { Severity::Warning };
+        Finding { severity, ..Finding::of_file(file, folder.to_string()) }
+    };
+    OpenFolder::all(config).iter().map(finding).collect()
 }
 
 /// What is wrong with the plugins, by the code that loads them for a router.
@@ -164,6 +178,22 @@ mod tests {
         let warning = "spool: { memory: true, path: here }";
         assert_eq!(check(warning, false).await, ExitCode::SUCCESS);
         assert_eq!(check(warning, true).await, ExitCode::from(EXIT_CONFIG));
+    }
+
+    #[test]
+    fn folders_that_a_start_would_close_or_refuse_are_named() {
+        let folder = folder("", &[]);
+        let (file, spool) = (folder.path().join("wirepost.yaml"), folder.path().join("spool"));
+        fs::create_dir(&spool).unwrap();
+        let found = |mode: u32| {
+            fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+            let config = load(&file, CheckOptions { environment: false }).config.unwrap();
+            let found = open_folders(&file, &config);
+            found.iter().map(|finding| finding.severity).collect::<Vec<_>>()
+        };
+        assert_eq!(found(0o700), []);
+        assert_eq!(found(0o755), [Severity::Warning]);
+        assert_eq!(found(0o775), [Severity::Error]);
     }
 
     /// Whether plugins configured like this can be used, and a part of what is said if not.

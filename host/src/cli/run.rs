@@ -47,7 +47,7 @@ fn failed(error: &StartError) -> ExitCode {
         StartError::Config(_)
         | StartError::Plugins(_)
         | StartError::NothingGood { .. }
-        | StartError::Folder { .. } => EX_CONFIG,
+        | StartError::Folder(_) => EX_CONFIG,
         StartError::Disk(_) | StartError::Spool(_) => EX_IOERR,
         StartError::Socket { .. } | StartError::Other(_) => EX_UNAVAILABLE,
     })
