@@ -301,8 +301,8 @@ pub enum Defer {
     Connector,
     /// May mean anything: a few tries, then failed.
     Limited,
-    /// The connection ended within the transaction of this message: its fault, until another message
-    /// fares the same.
+    /// The connection ended within the transaction of this message. The message is to blame until
+    /// another one fares the same.
     Session,
 }
 

@@ -40,9 +40,9 @@ const BAD_RATE: u64 = 20;
 const BAD_DEST: u64 = 33_700_000_000;
 /// Waits below this are noise of the machine, not of a plugin.
 const NOISE_MS: f64 = 10.0;
-/// Times that a misdeed may try not to be slow: what it does itself it does each time.
+/// A slow row is measured again, so many times in all: what the misdeed itself causes shows each time.
 const TRIES: usize = 3;
-/// Header fields of a mail, and what is done beside them.
+/// Header fields of a mail, and the name of the row with such mails.
 const FIELDS: usize = 9_000;
 const MAILS: &str = "do:headers, as a mail";
 /// Mutants of one module that are dropped as files.
@@ -453,8 +453,8 @@ fn prepare(modules: &Path) -> Result<PathBuf> {
     Ok(work)
 }
 
-/// In memory where the system has such a file system: how long a disk takes to sync changes from second
-/// to second, and is not what a plugin does to others.
+/// In memory where the system has such a file system: the time that a disk takes to sync changes from
+/// second to second, and no plugin is to blame for it.
 fn spool_folder() -> Result<PathBuf> {
     let memory = Path::new("/dev/shm");
     if !memory.is_dir() {

@@ -103,7 +103,7 @@ impl Gate {
         Self { name: Arc::clone(name), places: Mutex::default(), turns: Signal::new(0) }
     }
 
-    /// Gives a connection its place, if there is any. Whose it is, [`Pass::is_admitted`] is told.
+    /// Gives a connection its place, if there is any; [`Pass::is_admitted`] decides once its peer is known.
     pub(super) fn enter(self: &Arc<Self>, limits: Limits) -> Option<Pass> {
         let turns = self.turns.listen();
         let mut places = self.lock();
